@@ -436,3 +436,34 @@ async fn an_alert_tells_of_the_namespaces_that_it_names() {
     converged(&case.namespace, &seconds[1]).await;
     assert!(told_of(&[&seconds[0], &firsts[0]]).is_empty());
 }
+
+/// A misspelt name tells nobody anything, and what is named may come later.
+#[tokio::test]
+async fn an_alert_says_which_of_its_resources_do_not_exist() {
+    let case = world().await.case("alerts-absent").await;
+    let sources = json!([{"kind": "Sync", "name": "all"}, {"kind": "GitRepository", "name": "repo"},
+        {"kind": "Sync", "name": "*"}]);
+    let _service = told(&case, json!({"eventSources": sources})).await;
+    let says = async |parts: &[&str], not: &[&str]| {
+        eventually("the alert says it", PATIENCE, async || {
+            let message = becomes::<Alert>(&case, "alert", "True", "Delivering").await;
+            let is_so = parts.iter().all(|part| message.contains(part))
+                && !not.iter().any(|part| message.contains(part));
+            is_so.then_some(()).ok_or(message)
+        })
+        .await;
+    };
+    let sync = format!("Sync {}/all", case.namespace);
+    let repository = format!("GitRepository {}/repo", case.namespace);
+    says(&["there is no ", &sync, &repository, " yet"], &[]).await;
+    case.repo.commit(
+        &[("a.yaml", Some(config_map("a", &case.namespace, "one")))],
+        "first",
+    );
+    case.repository(json!({})).await;
+    says(&[&sync], &[&repository]).await;
+    case.sync("all", json!({})).await;
+    says(&[], &["there is no"]).await;
+    case.delete::<Sync>("all").await;
+    says(&[&sync], &[&repository]).await;
+}

@@ -21,14 +21,20 @@ async fn ready_means_available_and_a_timeout_is_reported() {
     let pending = case.ready_becomes("all", "False", "HealthPending").await;
     assert!(pending.contains(&name), "{pending}");
     let failed = case.ready_becomes("all", "False", "HealthFailed").await;
-    assert!(
-        failed.contains(&name) && failed.contains("spec.timeout"),
-        "{failed}"
-    );
+    let cause = "0 of 1 replicas available: cannot be scheduled: 0/";
+    for part in [&*name, "spec.timeout", cause] {
+        assert!(failed.contains(part), "{failed}");
+    }
     let sync: Sync = case.api().get("all").await.unwrap();
     assert_eq!(condition(&sync, "Healthy").0, "False");
-    assert_eq!(sync.status.unwrap().objects.unwrap().unhealthy, 1);
-    case.wait_for_event("HealthFailed", &[&name]).await;
+    let status = sync.status.unwrap();
+    assert_eq!(status.objects.unwrap().unhealthy, 1);
+    assert!(
+        status.failures[0].message.contains(cause),
+        "{:?}",
+        status.failures
+    );
+    case.wait_for_event("HealthFailed", &[&name, cause]).await;
 
     let second = case
         .push(&[("web.yaml", Some(&text("")))], "a node that is there")
@@ -95,17 +101,20 @@ async fn what_kstatus_calls_current_is_healthy() {
     case.synced("all", &commit).await;
 }
 
+/// The manifest of a Sync of the same source. `more` stands in its spec.
+fn child(case: &Case<'_>, name: &str, path: &str, more: &str) -> String {
+    format!(
+        "apiVersion: towline.dev/v1alpha1\nkind: Sync\nmetadata: {{name: {name}, namespace: {}}}\n\
+         spec: {{sourceRef: {{name: repo}}, path: {path}{more}}}\n",
+        case.namespace
+    )
+}
+
 /// What was just made has no status, and would count as healthy by kstatus.
 #[tokio::test]
 async fn a_sync_of_syncs_is_not_ready_before_these_have_a_status() {
     let case = world().await.case("health").await;
-    let child = |name: &str, path: &str| {
-        format!(
-            "apiVersion: towline.dev/v1alpha1\nkind: Sync\nmetadata: {{name: {name}, namespace: {}}}\n\
-             spec: {{sourceRef: {{name: repo}}, path: {path}}}\n",
-            case.namespace
-        )
-    };
+    let child = |name: &str, path: &str| child(&case, name, path, "");
     let map = config_map("a", &case.namespace, "one");
     let files = [
         ("children/good.yaml", Some(child("good", "apps"))),
@@ -128,4 +137,54 @@ async fn a_sync_of_syncs_is_not_ready_before_these_have_a_status() {
     let told = case.events("Converged").await;
     let early = format!("2 objects equal main@sha1:{second}");
     assert!(!told.iter().any(|one| one.contains(&early)), "{told:?}");
+}
+
+/// The children's health may be that of the commit before.
+#[tokio::test]
+async fn a_sync_of_syncs_is_ready_at_a_commit_when_its_children_are_ready_at_it() {
+    let case = world().await.case("health").await;
+    let map = |name: &str, value| config_map(name, &case.namespace, value);
+    let files = [
+        ("children/good.yaml", Some(child(&case, "good", "apps", ""))),
+        // Neither may be waited for: the one waits itself, and the other stays where it is.
+        (
+            "children/later.yaml",
+            Some(child(&case, "later", "more", ", dependsOn: [{name: all}]")),
+        ),
+        ("apps/a.yaml", Some(map("a", "one"))),
+        ("more/b.yaml", Some(map("b", "one"))),
+        ("children/c.yaml", Some(map("c", "one"))),
+    ];
+    case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({"path": "children", "wait": true}))
+        .await;
+    case.ready_becomes("all", "True", "Converged").await;
+    case.ready_becomes("later", "True", "Converged").await;
+
+    let (broken, two) = ("apiVersion: v1\nkind: ConfigMap\n", map("c", "two"));
+    let files = [
+        ("apps/a.yaml", Some(broken)),
+        ("children/c.yaml", Some(&*two)),
+    ];
+    let second = case.push(&files, "a child that cannot go on").await;
+    case.has("c", "value", Some("two")).await;
+    case.ready_becomes("good", "False", "InvalidManifest").await;
+    case.until("all", "waits for its child", |sync| {
+        let (status, _, message) = condition(sync, "Ready");
+        status == "False" && message.contains("/good")
+    })
+    .await;
+    let told = case.events("Converged").await;
+    let early = format!("3 objects equal main@sha1:{second}");
+    assert!(!told.iter().any(|one| one.contains(&early)), "{told:?}");
+
+    let files = [("apps/a.yaml", Some(&*map("a", "three")))];
+    let third = case.push(&files, "mended").await;
+    case.synced("all", &third).await;
+    let good: Sync = case.api().get("good").await.unwrap();
+    assert_eq!(condition(&good, "Ready").0, "True");
+    let applied = good.status.unwrap().last_applied_revision.unwrap();
+    assert!(applied.ends_with(&third), "{applied}");
+    case.synced("later", &third).await;
 }

@@ -9,7 +9,7 @@ use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
 use towline::api::Sync;
-use towline::leader::WEBHOOK_ADDRESS;
+use towline::leader::{LEASE_LABEL, WEBHOOK_ADDRESS};
 
 use crate::bad_spec::{object, remove_schema, untyped, untyped_ready_becomes};
 use crate::newer::many;
@@ -244,6 +244,8 @@ async fn only_the_leader_writes_and_the_standby_relays_webhooks() {
     let leases: Api<Lease> = Api::namespaced(client, "default");
     let lease = leases.get("towline").await.unwrap();
     let address = &lease.metadata.annotations.unwrap()[WEBHOOK_ADDRESS];
+    let (label, value) = LEASE_LABEL;
+    assert_eq!(lease.metadata.labels.unwrap()[label], value);
     let hooks = pair.world.operator.find_address("receiving webhooks");
     assert_eq!(*address, hooks.unwrap().to_string());
 

@@ -15,6 +15,7 @@ mod news;
 mod provider;
 mod report;
 mod sending;
+mod sources;
 mod standing;
 mod statuses;
 
@@ -29,6 +30,7 @@ use tokio::time::Instant;
 
 use self::deployments::Home;
 use self::sending::Sending;
+use self::sources::NamedSources;
 pub(crate) use self::standing::{of_repository, of_sync};
 use crate::api::{Alert, AlertStatus, Reason};
 use crate::driver::{Context, StatusBackoff};
@@ -90,6 +92,8 @@ struct Driver {
     problem: Option<String>,
     templates: Templates,
     provider: Subscription<Name, ProviderView>,
+    /// The resources that the spec names.
+    named: NamedSources,
     /// Becomes true when the operator stops.
     stopping: watch::Receiver<bool>,
     ledger: Ledger,
@@ -125,6 +129,7 @@ impl Driver {
         Self {
             queue: context.outbox.queue(&name),
             provider: context.outbox.providers.subscribe(&provider),
+            named: NamedSources::new(context.fleet.clone()),
             stopping: context.outbox.stopping(),
             installation: hex::encode(&context.key.digest_for("messages", "")[..8]),
             context,
@@ -206,6 +211,7 @@ impl Driver {
             self.provider = self.context.outbox.providers.subscribe(&provider);
             self.readdress();
         }
+        self.named.follow(&self.intent);
         let (namespace, name) = &self.name;
         let own_only = self.context.policy.no_cross_namespace;
         let filter = Filter::new(&self.intent, namespace, own_only);
@@ -483,6 +489,7 @@ impl Driver {
             () = self.queue.filled(), if self.way.is_some() => (),
             Ok(()) = self.stopping.changed() => (),
             () = self.provider.changed() => self.readdress(),
+            () = self.named.changed() => (),
             () = tokio::time::sleep(pause) => (),
             () = tokio::time::sleep_until(write_again) => (),
         }

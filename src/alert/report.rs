@@ -155,11 +155,14 @@ impl Driver {
                     let again = is_kept.then_some(again);
                     std::iter::once(failed).chain(again).collect()
                 }
-                None => vec![ready(
-                    Some(true),
-                    Reason::Delivering,
-                    format!("notices are told to Provider {provider}"),
-                )],
+                None => {
+                    let told = format!("notices are told to Provider {provider}");
+                    let message = match self.named.absent() {
+                        Some(absent) => format!("{told}; {absent}"),
+                        None => told,
+                    };
+                    vec![ready(Some(true), Reason::Delivering, message)]
+                }
             },
         }
     }

@@ -95,6 +95,7 @@ fn converged(object: &Sync, entry: &HistoryEntry, at: Timestamp) -> Notice {
     let HistoryEntry {
         revision,
         author,
+        subject,
         created,
         changed,
         pruned,
@@ -105,7 +106,8 @@ fn converged(object: &Sync, entry: &HistoryEntry, at: Timestamp) -> Notice {
         "the cluster equals {revision} by {author}; {created} created, {changed} changed, {pruned} pruned"
     );
     let kind = (Level::Normal, Reason::Converged);
-    let notice = Notice::about(object, kind, Some(revision), message).with_change(author, "");
+    let subject = subject.as_deref().unwrap_or_default();
+    let notice = Notice::about(object, kind, Some(revision), message).with_change(author, subject);
     Notice {
         at,
         delivers: Some(revision.clone()),

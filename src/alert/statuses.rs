@@ -71,7 +71,8 @@ impl Driver {
                 .map(|deploying| Ok(Job::Deployment(Box::new(deploying?))))
                 .collect();
         }
-        let all = statuses(item, cluster);
+        let docs = self.context.policy.docs_url.as_deref();
+        let all = statuses(item, cluster, docs);
         let requests = all
             .iter()
             .map(|status| Ok(Job::Request(status_request(status, repository, to)?)));

@@ -597,6 +597,9 @@ pub struct HistoryEntry {
     /// The author of the commit. With a chart of another GitRepository, of the one of both commits that came last.
     #[serde(default)]
     pub author: String,
+    /// The first line of that commit's message, as far as it has room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// When the commit was made, by its committer's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub committed: Option<Time>,

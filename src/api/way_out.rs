@@ -51,8 +51,8 @@ impl Reason {
                 "Look at the condition `Ready` of the Sync: it names the objects, and its reason has a way out of its own."
             }
             Self::HealthFailed => {
-                "Look at the objects and files that the message names; `towline why KIND/NAME` also looks at the pods of \
-                 a workload. Commit a fix or a revert; it is applied at once. If the objects only need more time, raise \
+                "Look at the objects and files that the message names; `towline why KIND/NAME` names the pod of a \
+                 workload, and why it does not run. Commit a fix or a revert; it is applied at once. If the objects only need more time, raise \
                  `timeout`."
             }
             Self::FetchFailed => {

@@ -26,6 +26,8 @@ pub(super) struct Change {
     pub(super) diff: String,
     /// The other Sync that it would leave for this one.
     pub(super) moves_from: Option<SyncName>,
+    /// The other Sync that would take it over from this one.
+    pub(super) moves_to: Option<SyncName>,
 }
 
 /// The sign of an action in front of its object.
@@ -193,6 +195,9 @@ pub(super) fn as_json(sync: &str, changes: &[Change], hint: Option<&str>) -> Str
             if let Some(from) = &change.moves_from {
                 value["movesFrom"] = from.to_string().into();
             }
+            if let Some(to) = &change.moves_to {
+                value["movesTo"] = to.to_string().into();
+            }
             for (field, text) in more.into_iter().filter(|(_, text)| !text.is_empty()) {
                 value[field] = text.into();
             }
@@ -325,6 +330,7 @@ mod tests {
             action,
             diff: diff.to_owned(),
             moves_from: None,
+            moves_to: None,
         };
         [
             change(
@@ -407,6 +413,7 @@ mod tests {
             action: Action::Refuse("data[\u{202e}`a`]: **no**".to_owned()),
             diff: String::new(),
             moves_from: None,
+            moves_to: None,
         };
         let comment = as_markdown("a/shop", std::slice::from_ref(&change), None);
         let line = comment.lines().last().unwrap();

@@ -15,6 +15,7 @@ use super::{CliError, Exit};
 use crate::api::{GROUP, Sync};
 use crate::cluster::Viewer;
 use crate::config::CheckArgs;
+use crate::leader::LEASE_LABEL;
 
 /// By how many seconds two clocks may differ. Leases, tokens and signatures are valid for minutes.
 const SKEW: i64 = 30;
@@ -229,7 +230,7 @@ impl Evidence {
             Some((ready, all)) => format!("{ready} of {all} pods are ready"),
         };
         let lease = match self.lease {
-            None => "no Lease of it is seen".to_owned(),
+            None => format!("no Lease with {} is seen", lease_label()),
             Some(lease) => format!("its Lease was renewed {} ago", age(lease.age)),
         };
         let told = match self.told {
@@ -251,19 +252,24 @@ async fn evidence(access: &Access, viewer: &Viewer, syncs: &[Sync]) -> Evidence 
     }
 }
 
-/// The Lease of an operator that was renewed last. The chart names it after the release, whose name has towline's in it.
+/// The label of an operator's Lease, whose name may be any.
+fn lease_label() -> String {
+    let (label, value) = LEASE_LABEL;
+    format!("{label}={value}")
+}
+
+/// The Lease of an operator that was renewed last. Every node has a Lease too, so only those with the label are listed.
 async fn lease(viewer: &Viewer, now: Timestamp) -> Option<SeenLease> {
     let served = viewer.named("leases.coordination.k8s.io")?;
-    let leases = viewer.list(&served, None, None).await.ok()?;
+    let leases = viewer
+        .list(&served, None, Some(&lease_label()))
+        .await
+        .ok()?;
     newest_lease(&leases, now)
 }
 
 fn newest_lease(leases: &[Value], now: Timestamp) -> Option<SeenLease> {
-    let is_ours = |lease: &&Value| {
-        let name = lease["metadata"]["name"].as_str().unwrap_or_default();
-        name.contains("towline")
-    };
-    let seen = leases.iter().filter(is_ours).filter_map(|lease| {
+    let seen = leases.iter().filter_map(|lease| {
         let renewed: Timestamp = lease["spec"]["renewTime"].as_str()?.parse().ok()?;
         Some(SeenLease {
             age: now.duration_since(renewed),
@@ -386,23 +392,27 @@ mod tests {
             matches!(&found, CheckResult::Bad(text) if text.contains("its Lease was renewed 10m ago")),
             "{found:?}"
         );
+        // It says what it looked for.
+        let found = operator(&[], "a", &of(Some((0, 0)), None, None));
+        let sought = [PODS.to_owned(), lease_label()];
+        assert!(
+            matches!(&found, CheckResult::Bad(text) if sought.iter().all(|part| text.contains(part))),
+            "{found:?}"
+        );
     }
 
     #[test]
     fn the_lease_that_counts_is_the_one_that_was_renewed_last() {
-        let lease = |name: &str, renewed: Value| {
-            json!({"metadata": {"name": name},
-                "spec": {"renewTime": renewed, "leaseDurationSeconds": 15}})
-        };
+        let lease =
+            |renewed: Value| json!({"spec": {"renewTime": renewed, "leaseDurationSeconds": 15}});
         let leases = [
-            lease("kube-scheduler", json!("2026-01-02T03:04:05.000000Z")),
-            lease("towline", json!("2026-01-02T03:00:05.000000Z")),
-            lease("shop-towline", json!("2026-01-02T03:04:00.000000Z")),
-            lease("towline-new", Value::Null),
+            lease(json!("2026-01-02T03:00:05.000000Z")),
+            lease(json!("2026-01-02T03:04:00.000000Z")),
+            lease(Value::Null),
         ];
         let now = "2026-01-02T03:04:05Z".parse().unwrap();
         let found = newest_lease(&leases, now).unwrap();
         assert_eq!(found.age, SignedDuration::from_secs(5));
-        assert!(newest_lease(&leases[..1], now).is_none());
+        assert!(newest_lease(&leases[2..], now).is_none());
     }
 }

@@ -87,11 +87,26 @@ pub(super) async fn diff(args: &DiffArgs) -> Result<Exit, CliError> {
     if !preview.moving.is_empty() {
         outlook = preview.outlook(manifests).await;
     }
+    let deleted = |change: &&preview::Change| change.action == Action::Delete;
+    let leaving = outlook.changes.iter().flatten().filter(deleted);
+    let leaving: Vec<ObjectKey> = leaving.map(|change| change.key.clone()).collect();
+    let taken = folders.takers(&sync, &leaving).await;
+    outlook.going.retain(|(key, _)| !taken.contains_key(key));
     let hint = braked(&viewer, &sync, &intent, &owner, &outlook).await;
     let (mut changes, mut unseen) = (Vec::new(), Vec::new());
     for change in outlook.changes {
         match change {
-            Ok(change) => changes.push(shown(&desired, &change)?),
+            Ok(mut change) => {
+                let taker = taken.get(&change.key).filter(|_| deleted(&&change));
+                if let Some(taker) = taker {
+                    change.action = Action::Release(format!("it moves to Sync {taker}"));
+                }
+                let moves_to = taker.cloned();
+                changes.push(Change {
+                    moves_to,
+                    ..shown(&desired, &change)?
+                });
+            }
             Err(error) => match explained(&access, error) {
                 error @ AccessError::Forbidden { .. } => unseen.push(error),
                 error => return Err(error.into()),
@@ -192,6 +207,7 @@ fn shown(desired: &Desired, change: &preview::Change) -> Result<Change, CliError
     let is_refused = matches!(action, Action::Refuse(_));
     Ok(Change {
         moves_from: holder.clone().filter(|_| !is_refused),
+        moves_to: None,
         object: key.to_string(),
         file: place.map(|place| place.file().to_owned()),
         action: action.clone(),

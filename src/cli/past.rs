@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::access::{Access, AccessError};
@@ -11,8 +11,10 @@ use super::standing::{Steered as _, ago};
 use super::table::{Cell, table};
 use super::terminal::{Paint, Terminal};
 use super::{CliError, Exit, output};
-use crate::api::{GROUP, GitRepository, HistoryEntry, Sync, SyncStatus, short_commits};
-use crate::config::{EventsArgs, NamedArgs};
+use crate::api::{
+    Alert, GROUP, GitRepository, HistoryEntry, Provider, Sync, SyncStatus, short_commits,
+};
+use crate::config::{EventsArgs, EventsName, NamedArgs, SteeredName};
 
 /// Lists the commits that changed a Sync.
 pub(super) async fn history(args: &NamedArgs) -> Result<Exit, CliError> {
@@ -66,7 +68,7 @@ pub(super) fn past(status: &SyncStatus) -> Vec<PastRevision> {
     all
 }
 
-const COMMITS: [&str; 8] = [
+const COMMITS: [&str; 9] = [
     "REVISION",
     "COMMITTED",
     "APPLIED",
@@ -75,6 +77,7 @@ const COMMITS: [&str; 8] = [
     "CHANGED",
     "PRUNED",
     "AUTHOR",
+    "SUBJECT",
 ];
 
 fn commit_row(past: &PastRevision) -> Vec<Cell> {
@@ -101,6 +104,7 @@ fn commit_row(past: &PastRevision) -> Vec<Cell> {
     let mut cells = vec![Cell::from(&*revision(past))];
     cells.extend(figures.iter().map(|text| Cell::figure(text)));
     cells.push(Cell::from(&*entry.author));
+    cells.push(Cell::from(entry.subject.as_deref().unwrap_or_default()));
     cells
 }
 
@@ -117,7 +121,7 @@ fn revision(past: &PastRevision) -> String {
     short_commits(&format!("{}{chart}{by}", entry.revision))
 }
 
-/// Lists the events of Syncs and GitRepositories.
+/// Lists the events of towline's resources.
 pub(super) async fn events(args: &EventsArgs) -> Result<Exit, CliError> {
     let access = Access::open(&args.cluster).await?;
     let events: Vec<Event> = access.list(args.all_namespaces).await?;
@@ -167,21 +171,63 @@ async fn expected(access: &Access, args: &EventsArgs) -> Result<(), CliError> {
             Err(error) => Err(error.into()),
         };
     };
-    if !everywhere {
-        return resolve(access, name).await.map(drop);
+    let is_there = match (everywhere, name) {
+        (false, EventsName::Alert(name)) => {
+            return Ok(access.get::<Alert>(name).await.map(drop)?);
+        }
+        (false, EventsName::Provider(name)) => {
+            return Ok(access.get::<Provider>(name).await.map(drop)?);
+        }
+        (false, EventsName::Steered(SteeredName::Any(name))) => {
+            access.find::<Sync>(name).await?.is_some()
+                || access.find::<GitRepository>(name).await?.is_some()
+                // Not everybody may read these.
+                || matches!(access.find::<Alert>(name).await, Ok(Some(_)))
+                || matches!(access.find::<Provider>(name).await, Ok(Some(_)))
+        }
+        (false, EventsName::Steered(steered)) => {
+            return resolve(access, steered).await.map(drop);
+        }
+        (true, _) => {
+            let all = all_named(access, name).await?;
+            all.iter().any(|(word, object)| name.means(word, object))
+        }
+    };
+    match is_there {
+        true => Ok(()),
+        false => Err(access.missing(format!("a {name}"), everywhere).into()),
+    }
+}
+
+/// The words and names of all resources of the kinds that a name may mean.
+async fn all_named(
+    access: &Access,
+    name: &EventsName,
+) -> Result<Vec<(&'static str, String)>, AccessError> {
+    fn named<K: ResourceExt>(word: &'static str, all: &[K]) -> Vec<(&'static str, String)> {
+        all.iter().map(|one| (word, one.name_any())).collect()
+    }
+    match name {
+        EventsName::Alert(_) => return Ok(named("alert", &access.list::<Alert>(true).await?)),
+        EventsName::Provider(_) => {
+            return Ok(named("provider", &access.list::<Provider>(true).await?));
+        }
+        EventsName::Steered(_) => (),
     }
     let (repositories, syncs) = futures::try_join!(
         access.list_briefly::<GitRepository>(true),
-        access.list_briefly::<Sync>(true)
+        access.list_briefly::<Sync>(true),
     )?;
-    let mut all = repositories
-        .iter()
-        .map(|one| (GitRepository::WORD, one.name_any()))
-        .chain(syncs.iter().map(|one| (Sync::WORD, one.name_any())));
-    match all.any(|(word, object)| name.means(word, &object)) {
-        true => Ok(()),
-        false => Err(access.missing(name, true).into()),
+    let mut all = named(GitRepository::WORD, &repositories);
+    all.extend(named(Sync::WORD, &syncs));
+    if matches!(name, EventsName::Steered(SteeredName::Any(_))) {
+        // Not everybody may read these.
+        let alerts = access.list::<Alert>(true).await.unwrap_or_default();
+        let providers = access.list::<Provider>(true).await.unwrap_or_default();
+        all.extend(named("alert", &alerts));
+        all.extend(named("provider", &providers));
     }
+    Ok(all)
 }
 
 /// One event.

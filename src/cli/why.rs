@@ -16,7 +16,7 @@ use crate::api::{
     self, Alert, Condition, ConditionType, GROUP, GitRepository, Provider, Reason, Sync,
 };
 use crate::config::ObjectArgs;
-use crate::health::{Health, assess};
+use crate::health::{Health, assess, cause, pod_selector};
 use crate::manifest::Modes;
 
 /// The page that describes all reasons.
@@ -146,14 +146,9 @@ async fn claimant(access: &Access, object: &Value) -> Option<Sync> {
 
 /// The pods of a workload. None where they cannot be read: what is known without them is said all the same.
 async fn pods(access: &Access, viewer: &crate::cluster::Viewer, workload: &Value) -> Vec<Value> {
-    let selector = &workload["spec"]["selector"]["matchLabels"];
-    let Some(labels) = selector.as_object().filter(|labels| !labels.is_empty()) else {
+    let Some(selector) = pod_selector(workload) else {
         return Vec::new();
     };
-    let pairs = labels
-        .iter()
-        .filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?)));
-    let selector = pairs.collect::<Vec<_>>().join(",");
     let Some(served) = viewer.named("pods") else {
         return Vec::new();
     };
@@ -334,12 +329,16 @@ fn ill(lineage: &Lineage, pods: &[Value]) -> Option<Diagnosis> {
     let namespace = key.namespace.as_deref().unwrap_or("default").to_owned();
     let describe =
         |kind: &str, name: &str| format!("kubectl describe {kind} {name} -n {namespace}");
-    // A failed pod says more than the count of the workload.
-    let mut sick: Vec<_> = pods.iter().filter_map(of).collect();
-    sick.sort_by_key(|(_, state, ..)| *state != "has failed");
-    if let Some((pod, pod_state, pod_why, _)) = sick.first().filter(|(pod, ..)| *pod != key) {
+    // A pod says more than the count of the workload.
+    if let Some(cause) = cause(pods)
+        && let Some(pod) = self::key(cause.pod).filter(|pod| *pod != key)
+    {
+        let pod_state = match cause.has_failed {
+            true => "has failed",
+            false => "is not ready",
+        };
         return Some(Diagnosis::wrong(
-            format!("{key} {state} ({why}): {pod} {pod_state}: {pod_why}"),
+            format!("{key} {state} ({why}): {pod} {pod_state}: {}", cause.why),
             format!("{way}: {}", describe("pod", &pod.name)),
         ));
     }

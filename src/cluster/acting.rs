@@ -279,6 +279,18 @@ impl Acting<'_> {
         self.writer().pods_of(job, uid).await
     }
 
+    /// The live pods with these labels in the namespace of an object; a page of them.
+    ///
+    /// # Errors
+    /// [`WriteError`], about this object only.
+    pub async fn pods_with(
+        &self,
+        about: &ObjectKey,
+        selector: &str,
+    ) -> Result<Vec<Value>, WriteError> {
+        self.writer().pods_with(about, selector).await
+    }
+
     /// Applies an object as a dry run.
     ///
     /// # Errors

@@ -24,8 +24,9 @@ const ROOM: usize = 4 << 20;
 /// By which number of objects fewer are asked for, where a page has no room.
 const FEWER: usize = 5;
 
-/// The most pods of a Job that are looked at.
+/// The most pods of a Job, or of another object, that are looked at.
 const PODS: usize = 20;
+const PODS_OF_SELECTOR: usize = 100;
 
 /// The most records of a release that are looked at. Helm keeps ten.
 const RECORDS: usize = 500;
@@ -147,6 +148,24 @@ impl Writer<'_> {
         Ok(pods)
     }
 
+    /// The live pods with these labels beside an object: the first page of them.
+    pub(super) async fn pods_with(
+        &self,
+        about: &ObjectKey,
+        selector: &str,
+    ) -> Result<Vec<Value>, WriteError> {
+        let namespace = about.namespace.as_deref().unwrap_or_default();
+        let folder = format!("/api/v1/namespaces/{namespace}/pods");
+        let selector: String = form_urlencoded::byte_serialize(selector.as_bytes()).collect();
+        let selector = format!("&labelSelector={selector}");
+        let mut pages = Pages::new(PODS_OF_SELECTOR);
+        let list = (&*folder, &*selector);
+        let page: Vec<Value> = self
+            .next_page(&mut pages, about, list, "application/json")
+            .await?;
+        Ok(page.into_iter().map(state_of).collect())
+    }
+
     /// The next page of a list. `folder`: its path; `query`: what else is asked for, as in `&labelSelector=a`.
     pub(super) async fn next_page<T: DeserializeOwned>(
         &self,
@@ -182,7 +201,11 @@ impl Writer<'_> {
 fn state_of(mut pod: Value) -> Value {
     let mut take = |place: &str| pod.pointer_mut(place).map(Value::take).unwrap_or_default();
     let (name, created) = (take("/metadata/name"), take("/metadata/creationTimestamp"));
-    json!({"metadata": {"name": name, "creationTimestamp": created}, "status": take("/status")})
+    let leaves = take("/metadata/deletionTimestamp");
+    json!({
+        "metadata": {"name": name, "creationTimestamp": created, "deletionTimestamp": leaves},
+        "status": take("/status"),
+    })
 }
 
 #[cfg(test)]

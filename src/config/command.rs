@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
-    CheckArgs, ClusterArgs, CreateCommand, HookCommand, OutputFormat, SteeredName, duration, names,
+    CheckArgs, ClusterArgs, CreateCommand, EventsName, HookCommand, OutputFormat, SteeredName,
+    duration, names,
 };
 
 /// The commands that ask a cluster, with the rights of whoever runs them.
@@ -221,9 +222,9 @@ pub struct ExportArgs {
 /// Arguments of `towline events`.
 #[derive(Args, Clone, Debug)]
 pub struct EventsArgs {
-    /// Only of the Sync or GitRepository with this name.
-    #[arg(value_name = "NAME", value_parser = names::steered)]
-    pub name: Option<SteeredName>,
+    /// Only of the resource with this name, such as `shop`, `sync/shop`, `repo/shop`, `alert/chat` or `provider/chat`.
+    #[arg(value_name = "[KIND/]NAME", value_parser = names::events)]
+    pub name: Option<EventsName>,
 
     /// All namespaces.
     #[arg(long, short = 'A', conflicts_with = "namespace")]

@@ -23,7 +23,7 @@ pub use command::{
     SuspendArgs, UnpinArgs, WaitArgs,
 };
 pub use global::command;
-pub use names::SteeredName;
+pub use names::{EventsName, SteeredName};
 pub use setup::{
     CheckArgs, CompletionArgs, CreateCommand, GitSecretArgs, HookCommand, HookSecretArgs,
     HookTestArgs, ManArgs, NewSecretArgs, ProviderSecretArgs, RegistrySecretArgs, SecretCommand,
@@ -211,7 +211,7 @@ pub struct RunArgs {
     pub cluster_name: Option<String>,
 
     /// URL of the folder that has towline's `docs` in it, such as https://git.example.com/platform/towline/blob/main: then
-    /// messages of Alerts have links to the page of their reason.
+    /// messages of Alerts and failures of commits have links to the page of their reason.
     #[arg(long, env = "TOWLINE_DOCS_URL", value_parser = docs_url)]
     pub docs_url: Option<String>,
 

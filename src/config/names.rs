@@ -49,6 +49,43 @@ impl fmt::Display for SteeredName {
     }
 }
 
+/// Whose events are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventsName {
+    /// Those of a Sync or a GitRepository; by a name without a kind, of an Alert or a Provider as well.
+    Steered(SteeredName),
+    /// `alert/chat`.
+    Alert(String),
+    /// `provider/chat`.
+    Provider(String),
+}
+
+impl EventsName {
+    /// Whether it means the object that commands show by this word and name, such as `alert/chat`.
+    #[must_use]
+    pub fn means(&self, word: &str, name: &str) -> bool {
+        match self {
+            Self::Steered(steered) => steered.means(word, name),
+            Self::Alert(own) => word == "alert" && own == name,
+            Self::Provider(own) => word == "provider" && own == name,
+        }
+    }
+}
+
+/// `Alert chat`, for messages.
+impl fmt::Display for EventsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Steered(SteeredName::Any(name)) => {
+                write!(f, "Sync, GitRepository, Alert or Provider {name}")
+            }
+            Self::Steered(steered) => steered.fmt(f),
+            Self::Alert(name) => write!(f, "Alert {name}"),
+            Self::Provider(name) => write!(f, "Provider {name}"),
+        }
+    }
+}
+
 /// Whether it can be the name of an object of any kind. Those of roles may have a colon.
 pub(super) fn is_object(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:@+=~".contains(&byte);
@@ -81,6 +118,29 @@ pub(super) fn steered(text: &str) -> Result<SteeredName, String> {
     match is_object(named.name()) {
         true => Ok(named),
         false => Err("it is not a name, such as shop or sync/shop".to_owned()),
+    }
+}
+
+/// Any resource of towline: its name, or `sync/NAME`, `repo/NAME`, `alert/NAME` or `provider/NAME`, with the kinds' other names.
+pub(super) fn events(text: &str) -> Result<EventsName, String> {
+    let (kind, name) = text.split_once('/').unwrap_or(("", text));
+    let kind = kind.to_lowercase();
+    let named = match kind.trim_end_matches(".towline.dev") {
+        "alert" | "alerts" => EventsName::Alert(name.to_owned()),
+        "provider" | "providers" => EventsName::Provider(name.to_owned()),
+        _ => {
+            let known = steered(text);
+            return known.map(EventsName::Steered).map_err(|error| {
+                match error.starts_with("name a Sync") {
+                    true => "name a Sync, such as shop or sync/shop, repo/shop, alert/chat or provider/chat".to_owned(),
+                    false => error,
+                }
+            });
+        }
+    };
+    match is_object(name) {
+        true => Ok(named),
+        false => Err("it is not a name, such as shop or alert/chat".to_owned()),
     }
 }
 
@@ -175,5 +235,29 @@ mod tests {
             assert!(!named.means("sync", "other"), "{text}");
         }
         assert!(steered("other/shop").is_err() && steered("sync/").is_err());
+    }
+
+    #[test]
+    fn events_are_those_of_every_kind_of_towline() {
+        let words = ["sync", "repo", "alert", "provider"];
+        for (text, meant) in [
+            ("shop", [true; 4]),
+            ("sync/shop", [true, false, false, false]),
+            ("gitrepositories/shop", [false, true, false, false]),
+            ("alert/shop", [false, false, true, false]),
+            ("Alerts.towline.dev/shop", [false, false, true, false]),
+            ("provider/shop", [false, false, false, true]),
+            ("providers.towline.dev/shop", [false, false, false, true]),
+        ] {
+            let named = events(text).unwrap();
+            assert_eq!(words.map(|word| named.means(word, "shop")), meant, "{text}");
+            assert!(
+                words.iter().all(|word| !named.means(word, "other")),
+                "{text}"
+            );
+        }
+        for wrong in ["pod/shop", "alert/", "alert/../x", "provider/a/b", ""] {
+            assert!(events(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -7,6 +7,7 @@
 //! rule. A SealedSecret, which has no `Ready` condition, must be unsealed. towline's own kinds are in progress until
 //! they have a status.
 
+mod cause;
 mod exposed;
 mod fields;
 mod kinds;
@@ -15,6 +16,7 @@ mod workloads;
 
 use serde_json::Value;
 
+pub use self::cause::PodCause;
 pub use self::exposed::{Exposed, exposed, url};
 use crate::manifest::GroupKind;
 use fields::{condition, integer, message, text};
@@ -101,6 +103,28 @@ pub fn works(kind: &GroupKind, object: &Value) -> bool {
 /// Which container of a live pod is to blame for it not running or not ending well, and for what.
 pub fn blame(pod: &Value) -> Option<String> {
     pods::blame(pod)
+}
+
+/// The pod that says most about why a workload is not healthy. None where all of them are well.
+pub fn cause(pods: &[Value]) -> Option<PodCause<'_>> {
+    cause::cause(pods)
+}
+
+/// The labels of the pods of a live workload, as the API server takes them; none where it has no such selector.
+pub fn pod_selector(workload: &Value) -> Option<String> {
+    cause::pod_selector(workload)
+}
+
+/// Whether objects of a kind have pods of their own, or are one.
+pub fn has_pods(kind: &GroupKind) -> bool {
+    matches!(
+        (&*kind.group, &*kind.kind),
+        (
+            "apps" | "extensions",
+            "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet"
+        ) | ("batch", "Job")
+            | ("", "Pod")
+    )
 }
 
 /// Whether more than the metadata must be seen. False for built-in kinds without a status, or with

@@ -62,20 +62,50 @@ pub(super) fn runs(object: &Value) -> bool {
 /// Which container of a pod is to blame, and for what. Without what the container itself wrote, which may be secret.
 pub(super) fn blame(object: &Value) -> Option<String> {
     let of = |field| list(object, field).iter();
-    let mut containers = of("/status/initContainerStatuses").chain(of("/status/containerStatuses"));
-    containers.find_map(|status| {
-        let name = text(status, "/name");
-        for state in ["/state/terminated", "/lastState/terminated"] {
-            let code = integer(status, &format!("{state}/exitCode")).filter(|code| *code != 0);
-            if let Some(code) = code {
-                let reason = text(status, &format!("{state}/reason"));
-                return Some(format!(
-                    "container {name} ended with exit code {code} ({reason})"
-                ));
-            }
+    let containers = of("/status/initContainerStatuses").chain(of("/status/containerStatuses"));
+    // One that is ready may have failed once, long ago.
+    let is_ready = |status: &&Value| status.get("ready").and_then(Value::as_bool) == Some(true);
+    let mut sick = containers.filter(|status| !is_ready(status));
+    sick.find_map(blame_container)
+}
+
+fn blame_container(status: &Value) -> Option<String> {
+    let name = text(status, "/name");
+    let waits = text(status, "/state/waiting/reason");
+    for state in ["/state/terminated", "/lastState/terminated"] {
+        let code = integer(status, &format!("{state}/exitCode")).filter(|code| *code != 0);
+        if let Some(code) = code {
+            let reason = text(status, &format!("{state}/reason"));
+            let again = match waits {
+                "CrashLoopBackOff" => ", again and again",
+                _ => "",
+            };
+            return Some(format!(
+                "container {name} ended with exit code {code} ({reason}){again}"
+            ));
         }
-        let waits = text(status, "/state/waiting/reason");
-        (!waits.is_empty()).then(|| format!("container {name}: {waits}"))
+    }
+    let image = || shortened(text(status, "/image"));
+    Some(match waits {
+        "" => return None,
+        "CrashLoopBackOff" => format!("container {name} crashes again and again"),
+        // It says one and the other in turns.
+        "ErrImagePull" | "ImagePullBackOff" => {
+            format!("container {name}: its image {} cannot be pulled", image())
+        }
+        "InvalidImageName" => format!("container {name}: its image {} has no valid name", image()),
+        "ErrImageNeverPull" => {
+            let image = image();
+            format!(
+                "container {name}: its image {image} is not on the node, and imagePullPolicy is Never"
+            )
+        }
+        // It names the Secret, ConfigMap or key that is missing, and no value.
+        "CreateContainerConfigError" => {
+            let said = text(status, "/state/waiting/message");
+            format!("container {name}: {waits}: {}", shortened(said))
+        }
+        _ => format!("container {name}: {waits}"),
     })
 }
 

@@ -570,12 +570,12 @@ fn the_container_to_blame_is_named() {
         (
             "initContainerStatuses",
             json!({"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": ended}}),
-            Some("container run ended with exit code 3 (Error)"),
+            Some("container run ended with exit code 3 (Error), again and again"),
         ),
         (
             "containerStatuses",
-            json!({"state": {"waiting": {"reason": "ImagePullBackOff"}}}),
-            Some("container run: ImagePullBackOff"),
+            json!({"state": {"waiting": {"reason": "PodInitializing"}}}),
+            Some("container run: PodInitializing"),
         ),
         (
             "containerStatuses",

@@ -23,6 +23,9 @@ use crate::metrics::Metrics;
 /// The annotation with the leader's address for webhooks: `IP:port`.
 pub const WEBHOOK_ADDRESS: &str = "towline.dev/webhook-address";
 
+/// The label of the Lease, whatever its name is.
+pub const LEASE_LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "towline");
+
 /// How long running writes have to end before the lease is released, and how long the release may
 /// take. The chart's `terminationGracePeriodSeconds` is long enough for both.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -235,6 +238,9 @@ impl Elector {
         let handed_on = i32::from(takes && self.lease.is_some());
         let annotations = lease.metadata.annotations.get_or_insert_default();
         note_address(annotations, self.advertise);
+        let labels = lease.metadata.labels.get_or_insert_default();
+        let (label, value) = LEASE_LABEL;
+        labels.insert(label.to_owned(), value.to_owned());
         lease.spec = Some(LeaseSpec {
             holder_identity: Some(self.identity.clone()),
             lease_duration_seconds: Some(whole_seconds(self.terms.lease)),

@@ -28,7 +28,7 @@ pub use self::clients::clients;
 pub use self::election::LostLease;
 pub use self::gate::NotLeading;
 pub use self::key::{KeyName, key};
-pub use self::lease::{ElectionSettings, Elector, WEBHOOK_ADDRESS};
+pub use self::lease::{ElectionSettings, Elector, LEASE_LABEL, WEBHOOK_ADDRESS};
 
 /// Whether this replica leads. Clones share it. Drivers and webhooks use it to decide what to do.
 /// It does not protect against writes; the gate does.

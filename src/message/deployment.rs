@@ -73,7 +73,7 @@ pub fn deployments(
 ) -> Result<Vec<Deployment>, NotReportable> {
     let own = item.notice.commit();
     let url = url(setting)?;
-    let all = statuses(item, cluster).into_iter().map(|status| {
+    let all = statuses(item, cluster, None).into_iter().map(|status| {
         let state = match status.course {
             _ if setting.is_overtaken => DeploymentState::Inactive,
             // A commit that was replaced.

@@ -5,6 +5,7 @@
 //! live has the fate of the commit that replaced it.
 
 use super::Item;
+use super::problem::reason_page;
 use crate::api::{Reason, short_commits};
 use crate::notify::{Level, Notice};
 
@@ -34,6 +35,8 @@ pub struct CommitStatus {
     pub name: String,
     /// What is said about it.
     pub text: String,
+    /// Where more about it is.
+    pub url: Option<String>,
 }
 
 /// The notice as one about the commit that brought the content; none if it says nothing about a delivery.
@@ -51,8 +54,8 @@ pub fn about_commit(notice: &Notice) -> Option<Notice> {
     })
 }
 
-/// The statuses that an item means, for a cluster with this name.
-pub fn statuses(item: &Item, cluster: &str) -> Vec<CommitStatus> {
+/// The statuses that an item means, for a cluster with this name. `docs`: where towline's documentation is published.
+pub fn statuses(item: &Item, cluster: &str, docs: Option<&str>) -> Vec<CommitStatus> {
     let Item {
         subject,
         ended,
@@ -60,12 +63,6 @@ pub fn statuses(item: &Item, cluster: &str) -> Vec<CommitStatus> {
         ..
     } = item;
     let name = status_name(cluster, &subject.namespace, &subject.name);
-    let status = |commit: &str, course, text| CommitStatus {
-        commit: commit.to_owned(),
-        course,
-        name: name.clone(),
-        text,
-    };
     let message = short_commits(&notice.message);
     let course = match notice.reason {
         Reason::Progressing => Course::Pending,
@@ -76,6 +73,15 @@ pub fn statuses(item: &Item, cluster: &str) -> Vec<CommitStatus> {
     let text = match course {
         Course::Failed => format!("{}: {message}", notice.reason.as_str()),
         Course::Pending | Course::Live | Course::Partial | Course::GivenUp => message,
+    };
+    let url = docs.filter(|_| course == Course::Failed);
+    let url = url.map(|docs| reason_page(notice.reason, Some(docs)));
+    let status = |commit: &str, course, text| CommitStatus {
+        commit: commit.to_owned(),
+        course,
+        name: name.clone(),
+        text,
+        url: url.clone(),
     };
     let by = notice.commit().map(short_commits);
     let replaced = ended
@@ -147,14 +153,36 @@ mod tests {
             ),
             (Reason::Pinned, Course::Failed, "Pinned: shop says <b>&"),
         ] {
-            let found = statuses(&item(reason, &[]), "eu 1/a");
+            let found = statuses(&item(reason, &[]), "eu 1/a", None);
             let expected = CommitStatus {
                 commit: COMMIT.to_owned(),
                 course,
                 name: "towline/eu-1-a/prod/shop".to_owned(),
                 text: text.to_owned(),
+                url: None,
             };
             assert_eq!(found, [expected]);
+        }
+    }
+
+    #[test]
+    fn a_failure_leads_to_the_page_of_its_reason() {
+        let docs = Some("https://git.example/towline/");
+        let page = "https://git.example/towline/docs/operate/reasons.md#applyfailed";
+        for (reason, docs, url) in [
+            (Reason::ApplyFailed, docs, Some(page)),
+            (Reason::ApplyFailed, None, None),
+            (Reason::Progressing, docs, None),
+            (Reason::Converged, docs, None),
+            (Reason::Suspended, docs, None),
+        ] {
+            // A commit that was replaced by it has its fate, and its page.
+            let found = statuses(&item(reason, &[(Reason::Progressing, "aa")]), "eu", docs);
+            assert_eq!(found.len(), 2);
+            assert!(
+                found.iter().all(|status| status.url.as_deref() == url),
+                "{found:?}"
+            );
         }
     }
 
@@ -165,7 +193,7 @@ mod tests {
             (Reason::Progressing, COMMIT),
             (Reason::ApplyFailed, "bb"),
         ];
-        let found = statuses(&item(Reason::Converged, &ended), "eu");
+        let found = statuses(&item(Reason::Converged, &ended), "eu", None);
         let shown: Vec<_> = found
             .iter()
             .map(|status| (&*status.commit, status.course, &*status.text))
@@ -187,7 +215,7 @@ mod tests {
         let mut notice = (*gone.notice).clone();
         notice.revision = None;
         gone.notice = Arc::new(notice);
-        let found = statuses(&gone, "eu");
+        let found = statuses(&gone, "eu", None);
         assert_eq!(found.len(), 1);
         assert_eq!(
             (&*found[0].commit, found[0].course),

@@ -3,6 +3,7 @@
 //! It is the least urgent work of the operator. It has slots of its own, and a copy of the repository of its own, so that no
 //! Sync waits for it. It writes nothing to the cluster but the condition that its GitRepository's driver writes for it.
 
+mod about;
 mod choose;
 mod comment;
 mod delta;
@@ -469,6 +470,7 @@ impl Planner<'_> {
             course,
             name: self.status_name(),
             text,
+            url: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
+use super::about::{hooks, standstill};
 use super::comment::{Fate, ObjectPlan};
 use super::delta::Delta;
 use super::fields::fields;
@@ -62,6 +63,13 @@ enum Look {
     Differs(Box<(Both, Delta)>),
     /// The same, but it has to be read again.
     Again,
+}
+
+/// Which hooks of a chart would run.
+fn hooks_of(sync: &Sync, both: &Both, intent: &SyncIntent) -> Option<String> {
+    let status = sync.status.as_ref();
+    let is_upgrade = status.is_some_and(|status| status.last_applied_revision.is_some());
+    hooks(both.base.as_deref(), &both.head, intent, is_upgrade)
 }
 
 impl Work<'_> {
@@ -190,7 +198,9 @@ impl Work<'_> {
                 return Ok(Look::Done(Fate::Untouched));
             }
             let mut notes: Vec<String> = both.note.iter().cloned().collect();
-            notes.push("hooks of the chart change, which are not tried out".to_owned());
+            notes.extend(standstill(&intent));
+            let change = || "hooks of the chart change, which are not tried out".to_owned();
+            notes.push(hooks_of(sync, &both, &intent).unwrap_or_else(change));
             return Ok(Look::Done(Fate::Changed {
                 objects: Vec::new(),
                 over: 0,
@@ -232,9 +242,8 @@ impl Work<'_> {
         if !intent.render.helm.lookups.is_empty() {
             notes.push("a plan looks nothing up in the cluster: `lookup` found nothing".to_owned());
         }
-        if !both.head.hooks().is_empty() {
-            notes.push("hooks of the chart are not tried out".to_owned());
-        }
+        notes.extend(standstill(&intent));
+        notes.extend(hooks_of(sync, both, &intent));
         let told = notes.len();
         let (before, after) = self.manifests(both, &delta, &mut notes).await?;
         let mut untried = notes.len() - told;

@@ -23,9 +23,6 @@ use crate::notify::{DIFFERS, Level, Notice};
 use crate::trace::Way;
 pub(super) use tell::released_notice;
 
-/// Revisions in `status.history`.
-const HISTORY: usize = 10;
-
 /// How often is looked what holds an object that is being deleted; the moment it is gone, its watch says so.
 const LEAVING: Duration = Duration::from_secs(10);
 
@@ -199,7 +196,7 @@ impl Next {
                 ..HistoryEntry::of(live, &report.tally, &now)
             };
             status.history.insert(0, entry);
-            status.history.truncate(HISTORY);
+            HistoryEntry::trim(&mut status.history);
             judge(status, &mut self.figures, seen).entered(live.reverts.as_deref());
             // The first revision of a Sync may be old, so the time since its commit has no meaning. One that a pin
             // brought back is no change.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Driver;
 use super::delivery::digest;
 use super::newest::{FetchedChart, Newest};
-use super::pin::Pin;
+use super::pin::{Pin, ended_by, was_ended_by};
 use super::pinned::{PinError, Route};
 use super::state::State;
 use super::target::{self, Loaded, Refused, Target, TargetError};
@@ -81,7 +81,11 @@ impl Driver {
     /// the Sync stays where it is.
     pub(super) async fn choose(&mut self, intent: &SyncIntent, newest: Newest) -> Option<Newest> {
         let Some(wanted) = &intent.pin else {
-            if let Some(revision) = self.state.ahead.ends_pin.take() {
+            // The process that ended it may have ended too.
+            let pin = self.state.report.status.pin.as_ref();
+            let was_ended = was_ended_by(pin, intent.unpinned_by.as_deref(), &newest.name());
+            let ended = self.state.ahead.ends_pin.take();
+            if let Some(revision) = ended.or_else(|| was_ended.then(|| newest.revision())) {
                 // It may ask for what the pin held, which is live already.
                 self.state.report.delivery.brings(&revision);
             }
@@ -211,10 +215,7 @@ impl Driver {
     /// server refuses that.
     async fn unpin(&mut self, wanted: &PinIntent, newest: &Newest) -> Result<(), kube::Error> {
         let away = wanted.away.as_deref().unwrap_or_default();
-        let by = format!(
-            "towline: {} brings other content than {away}",
-            newest.name()
-        );
+        let by = ended_by(&newest.name(), away);
         let annotations = json!({
             PIN: null, PIN_CHART: null, PINNED_AWAY: null, PIN_HOLD: null,
             PINNED_BY: null, PINNED_AT: null, PIN_REASON: null,

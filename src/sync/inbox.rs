@@ -81,6 +81,8 @@ pub(super) struct Inbox {
     dependencies: Vec<(SyncName, Subscription<SyncName, SyncView>)>,
     /// The Syncs that have not said what they want, while that holds up a prune.
     awaited: Vec<(SyncName, Subscription<SyncName, SyncView>)>,
+    /// The child that is waited for, while one is not at the commit of this Sync.
+    child: Vec<(SyncName, Subscription<SyncName, SyncView>)>,
     kinds: watch::Receiver<u64>,
     released: watch::Receiver<u64>,
     /// Events that ended a wait and that no work has taken into account yet. A Sync that is suspended or being deleted
@@ -148,6 +150,7 @@ impl Inbox {
             chart: None,
             dependencies: Vec::new(),
             awaited: Vec::new(),
+            child: Vec::new(),
             kinds: context.cluster.kinds.changed(),
             released: context.cluster.inventory.released(),
             pending: Pending::default(),
@@ -218,6 +221,11 @@ impl Inbox {
     /// Wakes the driver when one of these Syncs changes.
     pub(super) fn await_syncs(&mut self, context: &Context, syncs: Vec<SyncName>) {
         follow_syncs(&mut self.awaited, context, syncs);
+    }
+
+    /// Wakes the driver when this Sync changes, in the place of the one before.
+    pub(super) fn await_child(&mut self, context: &Context, child: Option<SyncName>) {
+        follow_syncs(&mut self.child, context, child.into_iter().collect());
     }
 
     /// The gate's inputs and the newest revision. Marks them as seen.
@@ -372,6 +380,7 @@ impl Inbox {
             chart,
             dependencies,
             awaited,
+            child,
             kinds,
             released,
             pending,
@@ -399,6 +408,7 @@ impl Inbox {
             () = pinned.arrival() => (),
             () = any_changed(dependencies), if waits_for.dependencies => (),
             () = any_changed(awaited) => (),
+            () = any_changed(child) => (),
             _ = kinds.changed(), if waits_for.kinds => pending.kinds = true,
             _ = released.changed(), if waits_for.objects => pending.released = true,
             () = tokio::time::sleep_until(waits_for.deadline) => (),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::causes::Causes;
 use super::runs::Runs;
 use super::verdict::Listed;
 use crate::api::Reason;
@@ -116,6 +117,10 @@ pub(super) struct Memory {
     pub(super) counted: HashSet<ObjectKey>,
     /// Objects that are not healthy.
     pub(super) unhealthy: BTreeMap<ObjectKey, Health>,
+    /// Children that are not ready yet at the commit of this Sync, whatever their health says.
+    pub(super) behind: BTreeMap<ObjectKey, Health>,
+    /// What the pods of objects say that have failed.
+    pub(super) causes: Causes,
     /// The recent corrections of each object.
     pub(super) corrections: HashMap<ObjectKey, CorrectionBackoff>,
     /// Of the objects that other controllers write as well: which of their fields.

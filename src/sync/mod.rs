@@ -14,6 +14,8 @@ mod assess;
 mod audit;
 mod bases;
 mod bodies;
+mod causes;
+mod children;
 mod choose;
 mod delivery;
 mod driven;

@@ -102,6 +102,25 @@ impl PinStatus {
     }
 }
 
+/// Who ends a pin when a commit does: the commit, by its name.
+pub(super) fn ended_by(commit: &str, away: &str) -> String {
+    format!("towline: {commit} brings other content than {away}")
+}
+
+/// Whether this commit ended the pin that a status tells of, and nothing was reported since. `unpinned_by`: what the Sync
+/// says of the end of its last pin.
+pub(super) fn was_ended_by(
+    pin: Option<&PinStatus>,
+    unpinned_by: Option<&str>,
+    commit: &str,
+) -> bool {
+    pin.is_some_and(|pin| {
+        let away = pin.away.as_deref().unwrap_or_default();
+        let by = unpinned_by.and_then(|by| by.strip_prefix("unpinned by "));
+        by == Some(&ended_by(commit, away))
+    })
+}
+
 /// A pin, for people.
 pub(super) fn in_words(pin: &PinIntent) -> String {
     let PinIntent { away, by_whom, .. } = pin;
@@ -148,6 +167,24 @@ mod tests {
         let mut readable = unread;
         assert!(!readable.is_ended_by("b", "2"), "its inputs were missing");
         assert!(!readable.is_ended_by("c", "2"));
+    }
+
+    #[test]
+    fn after_a_restart_it_is_known_which_commit_ended_a_pin() {
+        let pin = status();
+        let by = |commit: &str| format!("unpinned by {}", ended_by(commit, "b"));
+        for (pin, unpinned_by, commit, ended) in [
+            (Some(&pin), Some(by("c")), "c", true),
+            // Another commit came meanwhile.
+            (Some(&pin), Some(by("c")), "d", false),
+            (Some(&pin), Some("unpinned by anna".to_owned()), "c", false),
+            (Some(&pin), None, "c", false),
+            // It was reported.
+            (None, Some(by("c")), "c", false),
+        ] {
+            let found = was_ended_by(pin, unpinned_by.as_deref(), commit);
+            assert_eq!(found, ended, "{unpinned_by:?} {commit}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 pub(super) use self::saved::told;
 use super::LONGEST_PAUSE;
+use super::causes::Causes;
 use super::memory::{CorrectionBackoff, Memory, RecordState};
 use super::newest::AttemptedChart;
 use super::pin::Pin;
@@ -249,6 +250,9 @@ impl State {
             self.look_at(Look::Verify);
         } else if new_spec || due.retry {
             self.look_at(Look::Everything);
+        }
+        if asked || due.verify {
+            self.memory.causes = Causes::default();
         }
         self.hooks.run_again = asked || new_spec || due.hook;
         if asked || new_spec || due.verify || due.record {

@@ -61,6 +61,22 @@ pub(super) struct Unhealthy {
     pub(super) health: Health,
     /// Its file and document, with what else it is made of.
     pub(super) place: Option<String>,
+    /// What its pods say.
+    pub(super) cause: Option<String>,
+}
+
+impl Unhealthy {
+    /// Why it is not healthy.
+    fn why(&self) -> String {
+        let why = match &self.health {
+            Health::Current => "",
+            Health::InProgress(why) | Health::Failed(why) | Health::Terminating(why) => why,
+        };
+        match &self.cause {
+            Some(cause) => format!("{why}: {cause}"),
+            None => why.to_owned(),
+        }
+    }
 }
 
 /// Why hooks hold up a release.
@@ -417,24 +433,14 @@ impl Facts {
     }
 
     fn health_message(&self) -> String {
-        let named =
-            self.unhealthy
-                .first
-                .iter()
-                .take(NAMED)
-                .map(|Unhealthy { key, health, place }| {
-                    let why = match health {
-                        Health::Current => "",
-                        Health::InProgress(why)
-                        | Health::Failed(why)
-                        | Health::Terminating(why) => why,
-                    };
-                    let is_failed = self.overdue || matches!(health, Health::Failed(_));
-                    match place.as_ref().filter(|_| is_failed) {
-                        Some(place) => format!("{key}: {why} (in {place})"),
-                        None => format!("{key}: {why}"),
-                    }
-                });
+        let named = self.unhealthy.first.iter().take(NAMED).map(|one| {
+            let (key, why) = (&one.key, one.why());
+            let is_failed = self.overdue || matches!(one.health, Health::Failed(_));
+            match one.place.as_ref().filter(|_| is_failed) {
+                Some(place) => format!("{key}: {why} (in {place})"),
+                None => format!("{key}: {why}"),
+            }
+        });
         let list = listing(named, self.unhealthy.total);
         match self.overdue {
             true => format!("not healthy within spec.timeout: {list}"),
@@ -450,23 +456,18 @@ impl Facts {
             reason: problem.reason.as_str().to_owned(),
             message: problem.message.clone(),
         });
-        let unhealthy = self.unhealthy.first.iter().filter_map(
-            |Unhealthy { key, health, place }| match health {
-                Health::InProgress(message)
-                | Health::Terminating(message)
-                | Health::Failed(message)
-                    if self.overdue || matches!(health, Health::Failed(_)) =>
-                {
-                    Some(Failure {
-                        object: key.to_string(),
-                        file: place.clone(),
-                        reason: Reason::HealthFailed.as_str().to_owned(),
-                        message: message.clone(),
-                    })
-                }
-                _ => None,
-            },
-        );
+        let is_failed = |one: &&Unhealthy| match one.health {
+            Health::Failed(_) => true,
+            Health::InProgress(_) | Health::Terminating(_) => self.overdue,
+            Health::Current => false,
+        };
+        let unhealthy = self.unhealthy.first.iter().filter(is_failed);
+        let unhealthy = unhealthy.map(|one| Failure {
+            object: one.key.to_string(),
+            file: one.place.clone(),
+            reason: Reason::HealthFailed.as_str().to_owned(),
+            message: one.why(),
+        });
         problems.chain(unhealthy).take(LISTED).collect()
     }
 }

@@ -36,6 +36,8 @@ impl Driver {
         due: Due,
     ) {
         let waits = phase == Phase::Done && !round.worked && !self.gave_way;
+        self.note_behind(intent);
+        self.find_causes(intent, phase, due).await;
         // Before the assessment, so that of two Syncs that contain each other one sees the other's wait.
         let fleet = &self.context.fleet;
         fleet.update_sync(&self.name, |view| self.show(intent, view));

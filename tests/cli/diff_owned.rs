@@ -56,6 +56,20 @@ async fn an_object_of_another_sync_is_refused_unless_it_leaves_that_one() {
                 .says(1, &[&refused, "all: 1 refused\n"]);
         }
     }
+    // What another Sync takes over in the same files is not deleted.
+    let taken = folder(&[
+        ("all/kept.yaml", &case.map("kept", "one")),
+        ("many/own.yaml", &own_map),
+        (theirs, &shared),
+    ]);
+    let ran = diff(&case, &person, taken.path(), &[]).await;
+    let moves = format!("= ConfigMap {namespace}/own: it moves to Sync {namespace}/many");
+    ran.says(1, &[&moves, "all: 1 to create, 1 to release\n"]);
+    let ran = diff(&case, &person, taken.path(), &["-o", "json"]).await;
+    let value: Value = serde_json::from_str(&ran.out).unwrap();
+    let changes = value["changes"].as_array().unwrap();
+    let taker = changes.iter().find_map(|change| change.get("movesTo"));
+    assert_eq!(taker, Some(&json!(format!("{namespace}/many"))));
     // What is refused would be so: nothing was said that does not happen.
     let commit = case
         .push(&[("all/shared.yaml", Some(&shared))], "the same object")

@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::CommandFactory as _;
 use k8s_openapi::api::core::v1::Event;
 use serde_json::json;
+use towline::api::Provider;
 use towline_testing::control_plane::{ControlPlane, Options};
 use towline_testing::kubeconfig::User;
 use towline_testing::scratch::Scratch;
@@ -14,7 +15,7 @@ use super::run_with;
 use crate::world::world;
 
 /// Every command that asks a cluster, with a name that does not exist.
-const ABSENT: [&[&str]; 18] = [
+const ABSENT: [&[&str]; 21] = [
     &["get", "absent"],
     &["get", "repo/absent", "-A"],
     &["reconcile", "absent"],
@@ -29,6 +30,9 @@ const ABSENT: [&[&str]; 18] = [
     &["why", "cm/absent"],
     &["events", "absent"],
     &["events", "sync/absent", "-A"],
+    &["events", "alert/absent"],
+    &["events", "provider/absent"],
+    &["events", "provider/absent", "-A"],
     &["history", "absent"],
     &["diff", "absent", "--root=."],
     &["export", "cm/absent"],
@@ -130,6 +134,27 @@ async fn a_question_without_an_answer_ends_with_2() {
     of(Some(&person), &["events", "gone"], namespace)
         .await
         .says(0, &["was there"]);
+    // An Alert and a Provider have events too.
+    for (kind, name) in [("Alert", "page"), ("Provider", "chat")] {
+        let about = json!({"apiVersion": "towline.dev/v1alpha1", "kind": kind, "name": name, "namespace": namespace});
+        let message = format!("about {kind}");
+        let event = json!({"metadata": {"name": format!("{name}.1")}, "reason": "DeliveryFailed", "message": message,
+            "involvedObject": about});
+        case.make::<Event>(event).await;
+        let named = format!("{}/{name}", kind.to_lowercase());
+        for asked in [&*named, name] {
+            let told = of(Some(&person), &["events", asked], namespace).await;
+            let out = told.says(0, &[&named, &message]).out.clone();
+            assert!(!out.contains("was there"), "{out}");
+        }
+    }
+    let provider = json!({"metadata": {"name": "quiet"}, "spec": {"type": "slack", "address": "https://hooks.example/x"}});
+    case.make::<Provider>(provider).await;
+    for asked in ["provider/quiet", "quiet"] {
+        of(Some(&person), &["events", asked], namespace)
+            .await
+            .says(0, &["no events of"]);
+    }
 
     let bare = ControlPlane::start(Options::default()).await;
     let bare = bare.kubeconfig_path();

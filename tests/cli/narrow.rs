@@ -14,7 +14,7 @@ use crate::world::{Case, world};
 async fn on_terminal(case: &Case<'_>, columns: u32, more: &str, command: &str) -> String {
     let towline = built().display().to_string();
     let namespace = &case.namespace;
-    let line = format!("stty cols {columns}; {more} {towline} {command} -n {namespace}");
+    let line = format!("stty cols {columns} rows 24; {more} {towline} {command} -n {namespace}");
     let mut script = Command::new("script");
     script.args(["--quiet", "--command", &line, "/dev/null"]);
     script
@@ -84,5 +84,42 @@ async fn sentences_facts_and_trees_fit_and_are_whole() {
         }
         let whole = bare(&format!("{}{}", whole.out, whole.err));
         assert_eq!(bare(&narrow), whole, "{command:?}");
+    }
+}
+
+/// The help of commands fits too, and loses nothing: whoever needs it at night has a small window beside others.
+#[tokio::test]
+async fn help_fits_a_narrow_terminal() {
+    let case = world().await.case("cli-narrow-help").await;
+    for command in [
+        "--help",
+        "get --help",
+        "create secret git --help",
+        "events --help",
+        "run --help",
+    ] {
+        let narrow = on_terminal(&case, 40, "NO_COLOR=1", command).await;
+        let wide = on_terminal(&case, 400, "NO_COLOR=1", command).await;
+        // clap keeps the usage, names of options and examples on their lines.
+        let is_prose = |line: &&str| {
+            let is_named = line.trim_start().starts_with(['-', '<', '[']);
+            !is_named
+                && !line.contains("Usage:")
+                && !line.contains("towline ")
+                && line.contains(' ')
+        };
+        for line in narrow.lines().filter(is_prose) {
+            let is_one_word = line.trim().split(' ').count() == 1;
+            assert!(
+                line.chars().count() <= 40 || is_one_word,
+                "{command}: {line:?}\n{narrow}"
+            );
+        }
+        let words = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(words(&narrow), words(&wide), "{command}");
     }
 }

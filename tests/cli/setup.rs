@@ -24,7 +24,7 @@ async fn check_tells_what_is_in_order_and_what_is_not() {
     // The operator of these tests runs outside of the cluster, and has no pods.
     let now = jiff::Timestamp::now();
     case.make::<Lease>(json!({
-        "metadata": {"name": "towline"},
+        "metadata": {"name": "lock", "labels": {"app.kubernetes.io/managed-by": "towline"}},
         "spec": {"renewTime": format!("{now:.6}"), "leaseDurationSeconds": 15},
     }))
     .await;

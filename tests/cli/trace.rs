@@ -141,9 +141,10 @@ async fn an_object_is_traced_to_its_commit_and_author() {
     );
     run(&case, &["history", "all"])
         .await
-        .says(0, &["REVISION", short, "AUTHOR"]);
+        .says(0, &["REVISION", short, "AUTHOR", "SUBJECT"]);
     let history = json_of(&run(&case, &["history", "all", "-o", "json"]).await);
     assert!(history["history"][0]["revision"].is_string(), "{history}");
+    assert!(history["history"][0]["subject"].is_string(), "{history}");
 }
 
 /// A user who may read one namespace only sees what is there, and is told what is missing.

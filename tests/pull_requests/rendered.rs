@@ -4,6 +4,7 @@ use std::fs;
 
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
+use towline::api::Sync;
 use towline_testing::in_repository;
 
 use super::host::Pull;
@@ -36,6 +37,7 @@ const BASE: [(&str, &str); 4] = [
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: over}\ndata: {side: left}\n",
     ),
 ];
+const HOOK: &str = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate, annotations: {helm.sh/hook: pre-upgrade}}\n";
 const HIDDEN: &str = "Passw0rd-of-the-values";
 
 #[tokio::test]
@@ -71,6 +73,9 @@ async fn overlays_charts_and_encrypted_files_are_planned() {
         case.synced(sync, &first).await;
     }
 
+    let suspended = json!({"spec": {"suspend": true}});
+    case.patch::<Sync>("overlay", suspended).await;
+
     // Another value with the same form. It cannot be decrypted, and nobody tries.
     let resealed = sealed.replace(
         "data:OBIuWFf6E2iyktBZwDZOR2PDFA==",
@@ -91,6 +96,7 @@ async fn overlays_charts_and_encrypted_files_are_planned() {
                 "chart/templates/more.yaml",
                 Some("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: more}\n"),
             ),
+            ("chart/templates/hook.yaml", Some(HOOK)),
             ("sealed/secret.yaml", Some(&resealed)),
         ],
     );
@@ -113,6 +119,8 @@ async fn overlays_charts_and_encrypted_files_are_planned() {
         "- data.level: \"low\"",
         "+ data.level: \"high\"",
         "+ data.side: \"right\"",
+        "the Sync is suspended: this comes when somebody resumes it",
+        "hooks of the chart would run, which are not tried out: Job.batch migrate (pre-upgrade)",
         &format!("~ change <code>ConfigMap {namespace}/web-map</code>"),
         "- data.color: \"red\"",
         "+ data.colour: \"red\"",

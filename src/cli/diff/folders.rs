@@ -1,6 +1,6 @@
 //! Folders on disk as the operator would render them: that of the Sync, and those of other Syncs of its source.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +21,9 @@ use crate::preview::{self, Manifests, manifests_of};
 use crate::render::wasm::Lookup;
 use crate::secrets::{ConfigMaps, ReadError, SecretName, Secrets};
 use crate::sync::releases;
+
+/// The most other Syncs that are rendered to find out whether they take something over.
+const MOST_OTHERS: usize = 50;
 
 /// Reads folders for Syncs of a namespace.
 pub(super) struct Folders<'a> {
@@ -116,10 +119,8 @@ impl Folders<'_> {
             };
             match self.read(&other, None).await {
                 Ok(read) => {
-                    let kinds = &self.viewer.kinds;
-                    let is_namespaced = |gvk: &_| kinds.get(gvk).map(|served| served.namespaced);
-                    let kept = desired::resolve(&read.desired, is_namespaced, None).items;
-                    let gone = keys.into_iter().filter(|key| !kept.contains_key(*key));
+                    let kept = self.wanted(&read);
+                    let gone = keys.into_iter().filter(|key| !kept.contains(*key));
                     given_up.extend(gone.cloned());
                 }
                 Err(error) => Terminal::note(&format!(
@@ -130,6 +131,61 @@ impl Folders<'_> {
             }
         }
         given_up
+    }
+
+    /// Which of these objects, which leave a Sync, move to another one: a Sync of the same source whose folder declares them now.
+    pub(super) async fn takers(
+        &self,
+        sync: &Sync,
+        leaving: &[ObjectKey],
+    ) -> HashMap<ObjectKey, SyncName> {
+        let mut taken = HashMap::new();
+        if leaving.is_empty() {
+            return taken;
+        }
+        // Whoever may read one Sync may have no right to list them.
+        let all = self.access.list::<Sync>(false).await.unwrap_or_default();
+        let source = SyncIntent::from(sync).source;
+        let mut others = all.iter().filter(|other| {
+            let is_other = other.name_any() != sync.name_any();
+            let stays = other.metadata.deletion_timestamp.is_none();
+            is_other && stays && SyncIntent::from(*other).source == source
+        });
+        for other in others.by_ref().take(MOST_OTHERS) {
+            let name = other.name_any();
+            match self.read(other, None).await {
+                Ok(read) => {
+                    let wanted = self.wanted(&read);
+                    let owner = SyncName::new(&self.access.namespace, &name);
+                    for key in leaving.iter().filter(|key| wanted.contains(*key)) {
+                        taken.entry(key.clone()).or_insert_with(|| owner.clone());
+                    }
+                }
+                Err(error) => Terminal::note(&format!(
+                    "towline: warning: whether what would be deleted moves to sync/{name} is not known: {}",
+                    crate::chain(&error)
+                )),
+            }
+            if taken.len() == leaving.len() {
+                return taken;
+            }
+        }
+        let left = others.count();
+        if left > 0 {
+            Terminal::note(&format!(
+                "towline: warning: whether what would be deleted moves to one of {left} more Syncs of this repository is not \
+                 known: at most {MOST_OTHERS} are rendered"
+            ));
+        }
+        taken
+    }
+
+    /// The objects that a folder asks for, as the cluster would know them.
+    fn wanted(&self, read: &Read) -> HashSet<ObjectKey> {
+        let kinds = &self.viewer.kinds;
+        let is_namespaced = |gvk: &_| kinds.get(gvk).map(|served| served.namespaced);
+        let items = desired::resolve(&read.desired, is_namespaced, None).items;
+        items.into_keys().collect()
     }
 }
 

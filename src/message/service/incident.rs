@@ -24,18 +24,25 @@ pub(super) fn alertmanager(message: &Message, to: &Destination) -> Option<Reques
 
 /// An alert is known by its labels, so they must be the same when it ends.
 fn alert(message: &Message, problem: &Problem) -> Value {
-    let mut labels = Map::new();
-    for (name, value) in &message.metadata {
-        labels.insert(label_name(name), json!(value));
-    }
-    for (name, value) in [
+    let own = [
         ("alertname", format!("Towline{}", problem.reason.as_str())),
         ("reason", problem.reason.as_str().to_owned()),
         ("severity", "error".to_owned()),
         ("kind", problem.subject.kind.to_string()),
         ("namespace", problem.subject.namespace.to_string()),
         ("name", problem.subject.name.to_string()),
-    ] {
+    ];
+    let mut labels = Map::new();
+    for (name, value) in &message.metadata {
+        let mut name = label_name(name);
+        // Ours tell one problem from another, so they win. The other one is kept as Prometheus keeps labels of a target that
+        // clash with its own.
+        if own.iter().any(|(ours, _)| *ours == name) {
+            name.insert_str(0, "exported_");
+        }
+        labels.insert(name, json!(value));
+    }
+    for (name, value) in own {
         labels.insert(name.to_owned(), json!(value));
     }
     let mut annotations = Map::new();

@@ -599,6 +599,35 @@ fn labels_have_names_that_alertmanager_takes() {
     );
 }
 
+/// Routes of an Alertmanager go by labels, and an alert is known by them: none of ours may be another's.
+#[test]
+fn labels_of_the_alert_win_over_its_metadata() {
+    for name in [
+        "alertname",
+        "reason",
+        "severity",
+        "kind",
+        "namespace",
+        "name",
+    ] {
+        let labels = |metadata: &[(&str, &str)]| {
+            let mut message = message(&["shop"], Reason::Diff, NoticeState::Begins);
+            let pairs = metadata.iter();
+            message.metadata = pairs
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            let to = to(Service::Alertmanager, "https://host/", &[]);
+            body(&one(requests(&message, &to)))[0]["labels"].clone()
+        };
+        let plain = labels(&[]);
+        let clash = labels(&[(name, "theirs"), ("team", "a")]);
+        assert_eq!(clash[name], plain[name], "{name}");
+        assert!(plain[name].is_string(), "{name}");
+        assert_eq!(clash[format!("exported_{name}")], "theirs", "{name}");
+        assert_eq!(clash["team"], "a");
+    }
+}
+
 /// The longest words stay within the limits of the services.
 #[test]
 fn long_words_are_cut() {

@@ -229,6 +229,7 @@ pub(super) fn unhealthy(health: Health) -> Observed {
             key: key("a"),
             health,
             place: None,
+            cause: None,
         });
     })
 }

@@ -67,11 +67,15 @@ impl State {
         let all = || self.memory.unhealthy.iter().filter(|(key, _)| counts(key));
         let failed = all().filter(|(_, health)| is_failed(health));
         let others = all().filter(|(_, health)| !is_failed(health));
-        let ordered = failed.chain(others);
+        let unhealthy = &self.memory.unhealthy;
+        let behind = self.memory.behind.iter();
+        let behind = behind.filter(|(key, _)| !unhealthy.contains_key(*key));
+        let ordered = failed.chain(others).chain(behind);
         let mut listed = Listed::of(ordered.map(|(key, health)| Unhealthy {
             key: key.clone(),
             health: health.clone(),
             place: None,
+            cause: self.memory.causes.of(key),
         }));
         for one in &mut listed.first {
             let item = self.objects.items.get(&one.key);

@@ -62,6 +62,7 @@ fn ready_only_when_applied_in_sync_and_healthy_if_asked() {
             key: key("web"),
             health,
             place: Some("web.yaml (document 1), patched by prod.yaml".to_owned()),
+            cause: None,
         }])
     };
     let unhealthy = sick(Health::InProgress("1 of 2 replicas".to_owned()));
@@ -94,6 +95,15 @@ fn ready_only_when_applied_in_sync_and_healthy_if_asked() {
     assert!(!waiting.health_message().contains(place));
     let healthy = failed.verdicts(&failed.ready()).pop().unwrap();
     assert_eq!(healthy.reason, Reason::HealthFailed);
+    let mut known = failed;
+    known.unhealthy.first[0].cause = Some("container web crashes".to_owned());
+    let why = "it crashes: container web crashes";
+    let message = known.health_message();
+    assert!(
+        message.ends_with(&format!("{why} (in {place})")),
+        "{message}"
+    );
+    assert_eq!(known.failures()[0].message, why);
     let overdue = Facts {
         overdue: true,
         ..waiting

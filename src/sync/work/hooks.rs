@@ -88,6 +88,7 @@ impl Driver {
             return;
         }
         let release = release.clone();
+        self.note_behind(intent);
         let unhealthy = self.state.unhealthy(|key| self.health_counts(key));
         if intent.wait && !unhealthy.is_empty() {
             let moment = moment(release.stage, release.upgrade);

@@ -24,6 +24,9 @@ use crate::text::shorten;
 /// The longest name of a status, in bytes.
 const LONGEST_NAME: usize = 255;
 
+/// The longest link of a status, in bytes.
+const LONGEST_LINK: usize = 255;
+
 /// Why nothing can be reported on a commit: no status, no deployment, no comment on its pull request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReportable {
@@ -84,7 +87,25 @@ pub fn status_request(
         Service::AzureDevOps => azure(status),
         service => github(status, service),
     };
-    Ok(request(url, to, &body))
+    let link = match to.service {
+        Service::Bitbucket | Service::BitbucketServer => "url",
+        Service::AzureDevOps => "targetUrl",
+        _ => "target_url",
+    };
+    let page = status.url.as_ref();
+    Ok(request(
+        url,
+        to,
+        &match page.filter(|page| page.len() <= LONGEST_LINK) {
+            Some(page) => linked(body, link, page),
+            None => body,
+        },
+    ))
+}
+
+fn linked(mut body: Value, field: &str, page: &str) -> Value {
+    body[field] = page.into();
+    body
 }
 
 /// Where the repository is on the host.

@@ -13,6 +13,54 @@ fn status(course: Course, text: &str) -> CommitStatus {
         course,
         name: "towline/eu-1/prod/shop".to_owned(),
         text: text.to_owned(),
+        url: None,
+    }
+}
+
+#[test]
+fn a_status_with_a_page_links_to_it_at_each_host() {
+    use Service::{AzureDevOps, Bitbucket, BitbucketServer, GitHub, GitLab, Gitea};
+    let page = "https://git.example/docs/operate/reasons.md#applyfailed";
+    for (service, address, (host, path), field) in [
+        (GitHub, None, ("github.com", "a/b"), "target_url"),
+        (
+            Gitea,
+            Some("https://git.corp"),
+            ("git.corp", "a/b"),
+            "target_url",
+        ),
+        (GitLab, None, ("gitlab.com", "a/b"), "target_url"),
+        (Bitbucket, None, ("bitbucket.org", "a/b"), "url"),
+        (
+            BitbucketServer,
+            Some("https://git.corp"),
+            ("git.corp", "scm/a/b"),
+            "url",
+        ),
+        (
+            AzureDevOps,
+            None,
+            ("dev.azure.com", "o/p/_git/b"),
+            "targetUrl",
+        ),
+    ] {
+        let body = |url: Option<&str>| -> Value {
+            let mut status = status(Course::Failed, "ApplyFailed: no");
+            status.url = url.map(str::to_owned);
+            let to = to(service, address, &[]);
+            let request = status_request(&status, Some(&at(host, path)), &to).unwrap();
+            serde_json::from_slice(&request.body).unwrap()
+        };
+        assert_eq!(body(Some(page))[field], page, "{service:?}");
+        // Bitbucket wants a link in each status, and a long one is refused elsewhere.
+        let long = format!("https://git.example/{}", "a".repeat(300));
+        for url in [None, Some(&*long)] {
+            let body = body(url);
+            match field {
+                "url" => assert_ne!(body[field], *page),
+                _ => assert_eq!(body.get(field), None, "{service:?}"),
+            }
+        }
     }
 }
 
