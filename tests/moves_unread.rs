@@ -5,9 +5,10 @@ use std::time::Duration;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::Api;
 use serde_json::json;
-use towline::api::Sync;
+use towline::api::{GitRepository, Sync};
 
 use crate::moves::{a_and_b, uid, warns};
+use crate::world::verdict::named_repository_ready_becomes;
 use crate::world::world;
 use towline_testing::wait::never;
 
@@ -200,8 +201,7 @@ async fn into_a_sync_of_another_resource_that_cannot_read_the_commit() {
         .commit(&[("b/broken.yaml", None::<String>)], "mend");
     let now = json!({"metadata": {"annotations": {"towline.dev/requested-at": "now"}}});
     case.announce().await;
-    case.patch::<towline::api::GitRepository>("other", now)
-        .await;
+    case.patch::<GitRepository>("other", now).await;
     for sync in ["a", "b"] {
         case.synced(sync, &mended).await;
     }
@@ -297,6 +297,55 @@ async fn into_a_sync_that_takes_long_at_an_earlier_commit() {
         .delete(&case.namespace, &Default::default())
         .await
         .unwrap();
+    case.synced("b", &moved).await;
+    warns(&case, "a", None).await;
+    assert_eq!(uid(&case, "moves").await, before);
+}
+
+/// The second Sync's own GitRepository, of the same URL, is suspended. What moves there stays until that one goes on, and
+/// nothing else waits for it.
+#[tokio::test]
+async fn into_a_sync_whose_own_repository_is_suspended() {
+    let case = world().await.case("moves-paused-source").await;
+    let map = |name: &str| case.map(name, "git");
+    let files = [
+        ("a/stays.yaml", map("a-stays")),
+        ("a/moves.yaml", map("moves")),
+        ("a/leaves.yaml", map("leaves")),
+        ("b/stays.yaml", map("b-stays")),
+    ];
+    let files = files.map(|(path, text)| (path, Some(text)));
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.repository_named("other", json!({})).await;
+    case.sync("a", json!({"path": "a"})).await;
+    case.sync("b", json!({"path": "b", "sourceRef": {"name": "other"}}))
+        .await;
+    for sync in ["a", "b"] {
+        case.synced(sync, &first).await;
+    }
+    let before = uid(&case, "moves").await;
+    let suspend = |is: bool| json!({"spec": {"suspend": is}});
+    case.patch::<GitRepository>("other", suspend(true)).await;
+    named_repository_ready_becomes(&case, "other", "Unknown", "Suspended").await;
+    // It touches nothing of the other Sync's folder.
+    let second = case.push(&[("a/leaves.yaml", None)], "leave").await;
+    case.synced("a", &second).await;
+    case.has("leaves", "value", None).await;
+    let files = [
+        ("a/moves.yaml", None),
+        ("b/moves.yaml", Some(&*map("moves"))),
+    ];
+    let moved = case.push(&files, "move").await;
+    case.synced("a", &moved).await;
+    let b = format!("moved to Sync {}/b ", case.namespace);
+    warns(&case, "a", Some(&b)).await;
+    case.reconcile("a").await;
+    never("an object goes", Duration::from_secs(8), async || {
+        (uid(&case, "moves").await != before).then_some(())
+    })
+    .await;
+    case.patch::<GitRepository>("other", suspend(false)).await;
     case.synced("b", &moved).await;
     warns(&case, "a", None).await;
     assert_eq!(uid(&case, "moves").await, before);

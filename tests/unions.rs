@@ -1,6 +1,8 @@
 //! Fields that exclude each other: a default that the API server set does not block the value in Git.
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::json;
 
 use crate::world::life::deployment;
@@ -247,4 +249,129 @@ async fn a_persons_member_of_a_union_gives_way_to_gits() {
         (true, None),
         "{live}"
     );
+}
+
+/// A source of one volume goes to another one, which had a default until then.
+#[tokio::test]
+async fn sources_of_two_volumes_trade_places() {
+    let volumes = |a: &str, b: &str| format!("      volumes: [{{name: a{a}}}, {{name: b{b}}}]\n");
+    let source = ", configMap: {name: x, optional: true}";
+    let files = async |namespace: &str| {
+        let web = deployment("web", namespace, &volumes(source, ""));
+        vec![("web.yaml".to_owned(), web)]
+    };
+    let (case, _) = Case::started(world().await, "union-trade", files, json!({})).await;
+    let web = deployment("web", &case.namespace, &volumes("", source));
+    let commit = case.push(&[("web.yaml", Some(&web))], "trade").await;
+    case.synced("all", &commit).await;
+    let live = case.live::<Deployment>("web").await;
+    let volumes = &live["spec"]["template"]["spec"]["volumes"];
+    assert_eq!(
+        *volumes,
+        json!([
+            {"name": "a", "emptyDir": {}},
+            {"name": "b", "configMap": {"name": "x", "optional": true, "defaultMode": 420}},
+        ])
+    );
+}
+
+/// What was tried to have a change accepted has no effect on the next one. The API server has made the Job's selector, which
+/// no manifest could replace.
+#[tokio::test]
+async fn a_change_that_is_refused_keeps_no_later_one_from_going_live() {
+    let job = |namespace: &str, more: &str| {
+        format!(
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: job, namespace: {namespace}}}\nspec:\n  suspend: true\n  \
+             completionMode: Indexed\n{more}  template:\n    spec: {{restartPolicy: Never, containers: [{{name: a, image: a}}]}}\n"
+        )
+    };
+    let files = async |namespace: &str| {
+        let text = job(namespace, "  completions: 2\n  parallelism: 2\n");
+        vec![("job.yaml".to_owned(), text)]
+    };
+    let spec = json!({"wait": false});
+    let (case, _) = Case::started(world().await, "union-refused", files, spec).await;
+    let before = case.live::<Job>("job").await;
+    let refused = job(&case.namespace, "  completions: 3\n  parallelism: 2\n");
+    case.push(&[("job.yaml", Some(&refused))], "refused").await;
+    let message = case.ready_becomes("all", "False", "ApplyFailed").await;
+    assert!(message.contains("spec.completions"), "{message}");
+    let share = async || {
+        let live = case.live::<Job>("job").await;
+        let all = live["metadata"]["managedFields"].as_array().unwrap();
+        let ours = all.iter().find(|entry| entry["manager"] == "towline");
+        ours.unwrap()["fieldsV1"]["f:spec"].clone()
+    };
+    assert_eq!(share().await.get("f:selector"), None);
+    // It is not tried again and again.
+    let version = async || case.live::<Job>("job").await["metadata"]["resourceVersion"].clone();
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let quiet = version().await;
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    assert_eq!(version().await, quiet);
+    let other = job(
+        &case.namespace,
+        "  completions: 2\n  parallelism: 2\n  backoffLimit: 3\n",
+    );
+    let commit = case.push(&[("job.yaml", Some(&other))], "another").await;
+    case.synced("all", &commit).await;
+    let live = case.live::<Job>("job").await;
+    assert_eq!(live["metadata"]["uid"], before["metadata"]["uid"]);
+    assert_eq!(live["spec"]["backoffLimit"], 3);
+    assert_eq!(live["spec"]["selector"], before["spec"]["selector"]);
+}
+
+/// A value that the API server made of another field follows that one, also for an object that another applier has made.
+#[tokio::test]
+async fn what_the_api_server_fills_in_from_other_fields_follows_git() {
+    let case = world().await.case("union-implied").await;
+    let web = |name: &str, account: &str| deployment(name, &case.namespace, account);
+    let account = "      serviceAccountName: applier\n";
+    let policy = |egress: &str| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, namespace: {}}}\n\
+             spec: {{podSelector: {{}}, ingress: [{{}}]{egress}}}\n",
+            case.namespace
+        )
+    };
+    let folder = towline_testing::scratch::Scratch::new().unwrap();
+    let file = folder.path().join("web.yaml");
+    std::fs::write(&file, web("adopted", account)).unwrap();
+    let file = file.to_str().unwrap();
+    let flux = "--field-manager=kustomize-controller";
+    case.kubectl_as_person(&["apply", "--server-side", flux, "-f", file])
+        .await;
+    let files = [
+        ("web.yaml", Some(web("web", account))),
+        ("adopted.yaml", Some(web("adopted", ""))),
+        ("policy.yaml", Some(policy(""))),
+    ];
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("all", json!({})).await;
+    case.synced("all", &first).await;
+    let account_of = async |name: &str| {
+        let live = case.live::<Deployment>(name).await;
+        live["spec"]["template"]["spec"]["serviceAccountName"].clone()
+    };
+    assert_eq!(account_of("web").await, "applier");
+    assert_eq!(account_of("adopted").await, json!(null));
+    let types = async || case.live::<NetworkPolicy>("p").await["spec"]["policyTypes"].clone();
+    assert_eq!(types().await, json!(["Ingress"]));
+    let files = [
+        ("web.yaml", Some(&*web("web", ""))),
+        (
+            "policy.yaml",
+            Some(&*policy(", egress: [{to: [{podSelector: {}}]}]")),
+        ),
+    ];
+    let second = case.push(&files, "second").await;
+    case.synced("all", &second).await;
+    assert_eq!(account_of("web").await, json!(null));
+    assert_eq!(types().await, json!(["Ingress", "Egress"]));
+    let third = case
+        .push(&[("policy.yaml", Some(&*policy("")))], "third")
+        .await;
+    case.synced("all", &third).await;
+    assert_eq!(types().await, json!(["Ingress"]));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use towline::api::{GitRepository, Sync};
+use towline::api::{Alert, GitRepository, Provider, Sync};
 
 use crate::world::policy::Rule;
 use crate::world::{Case, PATIENCE, condition, world};
@@ -275,4 +275,60 @@ async fn a_status_that_is_refused_altogether_is_not_sent_in_a_loop() {
     let second = case.repo.resolve("main").unwrap();
     case.synced("all", &second).await;
     fetched(&case, &second).await;
+}
+
+/// An Alert and a Provider say it as well: nobody else would hear that they stay as they were.
+#[tokio::test]
+async fn a_refused_status_of_an_alert_or_a_provider_is_told() {
+    let rule = |name, resource| Rule {
+        name,
+        group: "towline.dev",
+        resource,
+        operations: &["UPDATE"],
+        expression: "false",
+        message: "this status is not wanted",
+    };
+    let rules = [
+        rule("alerts", "alerts/status"),
+        rule("providers", "providers/status"),
+    ];
+    let case = started("refused-alerts").await;
+    for rule in &rules {
+        case.rule(rule).await;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let address = "http://127.0.0.1:9/";
+    case.make::<Provider>(json!({
+        "apiVersion": "towline.dev/v1alpha1", "kind": "Provider",
+        "metadata": {"name": "chat"}, "spec": {"type": "generic", "address": address},
+    }))
+    .await;
+    case.make::<Alert>(json!({
+        "apiVersion": "towline.dev/v1alpha1", "kind": "Alert",
+        "metadata": {"name": "alert"},
+        "spec": {"providerRef": {"name": "chat"}, "eventSources": [{"kind": "Sync", "name": "*"}]},
+    }))
+    .await;
+    eventually("both refusals are events", PATIENCE, async || {
+        let told = case.events("StatusRefused").await;
+        let is_right = |note: &String| note.contains("this status is not wanted");
+        let all = told.len() == 2 && told.iter().all(is_right);
+        all.then_some(()).ok_or(told)
+    })
+    .await;
+    for rule in &rules {
+        case.without_rule(rule).await;
+    }
+    for kind in ["alert", "chat"] {
+        eventually("the status is written", PATIENCE, async || {
+            let status = match kind {
+                "alert" => case.live::<Alert>(kind).await["status"].take(),
+                _ => case.live::<Provider>(kind).await["status"].take(),
+            };
+            let conditions = status["conditions"].as_array().map(Vec::len);
+            conditions.map(drop).ok_or(status)
+        })
+        .await;
+    }
+    assert_eq!(case.events("StatusRefused").await.len(), 2);
 }

@@ -33,7 +33,7 @@ use self::sending::Sending;
 use self::sources::NamedSources;
 pub(crate) use self::standing::{of_repository, of_sync};
 use crate::api::{Alert, AlertStatus, Reason};
-use crate::driver::{Context, StatusBackoff};
+use crate::driver::{Context, StatusBackoff, StatusRefusal};
 use crate::fleet::{SourceName, Subscription};
 use crate::intent::{AlertIntent, Service};
 use crate::message::{
@@ -118,6 +118,7 @@ struct Driver {
     status: AlertStatus,
     write_again: Option<Instant>,
     status_backoff: StatusBackoff,
+    status_refusal: StatusRefusal,
 }
 
 impl Driver {
@@ -151,6 +152,7 @@ impl Driver {
             status: first.status.clone().unwrap_or_default(),
             write_again: None,
             status_backoff: StatusBackoff::default(),
+            status_refusal: StatusRefusal::default(),
             intent,
             name,
         }

@@ -4,6 +4,7 @@
 use kube::Resource;
 
 use crate::api::{self, Condition, Reason};
+use crate::driver::{StatusError, StatusRefusal, Written};
 use crate::notify::{Level, Notice};
 
 /// What there is to tell of `object` when its conditions change: it is not ready, or not for the same reason, or it is
@@ -31,6 +32,17 @@ pub(super) fn news<K: Resource<DynamicType = ()>>(
         None,
         ready.message.clone(),
     ))
+}
+
+/// What there is to tell of `object` when the API server refused its status: once for each cause.
+pub(super) fn refused<K: Resource<DynamicType = ()>>(
+    object: &K,
+    refusal: &mut StatusRefusal,
+    written: &Result<Written, StatusError>,
+) -> Option<Notice> {
+    let message = refusal.note(written)?;
+    let kind = (Level::Warning, Reason::StatusRefused);
+    Some(Notice::about(object, kind, None, message))
 }
 
 #[cfg(test)]

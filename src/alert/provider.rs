@@ -9,12 +9,12 @@ use kube::ResourceExt as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::news::news;
+use super::news::{news, refused};
 use crate::api::{
     ConditionType, Provider, ProviderStatus, Reason, Status as _, Time, Verdict, set_conditions,
     summary,
 };
-use crate::driver::{Context, Driven, StatusBackoff, StatusOf, write_status};
+use crate::driver::{Context, Driven, StatusBackoff, StatusOf, StatusRefusal, write_status};
 use crate::intent::{ProviderIntent, Service};
 use crate::message::{Destination, DestinationError};
 use crate::outbox::{Endpoint, Health, Name, ProviderView, Transport};
@@ -108,6 +108,7 @@ struct Driver {
     status: ProviderStatus,
     write_again: Option<Instant>,
     status_backoff: StatusBackoff,
+    status_refusal: StatusRefusal,
 }
 
 impl Driver {
@@ -128,6 +129,7 @@ impl Driver {
             status: first.status.clone().unwrap_or_default(),
             write_again: None,
             status_backoff: StatusBackoff::default(),
+            status_refusal: StatusRefusal::default(),
         }
     }
 
@@ -337,19 +339,20 @@ impl Driver {
             version: None,
         };
         let written = write_status::<Provider>(&self.context, of, &self.status).await;
-        match written {
+        match &written {
             Ok(_) => {
                 self.write_again = None;
                 self.status_backoff.reset();
             }
             Err(error) => {
-                self.write_again = Some(Instant::now() + self.status_backoff.pause(&error));
-                let error = crate::chain(&error);
+                self.write_again = Some(Instant::now() + self.status_backoff.pause(error));
+                let error = crate::chain(error);
                 tracing::warn!(%namespace, %name, error, "writing the status of a Provider");
             }
         }
-        if let Some(news) = news {
-            self.context.notifier.tell(news);
+        let refused = refused(&**self.object.borrow(), &mut self.status_refusal, &written);
+        for notice in news.into_iter().chain(refused) {
+            self.context.notifier.tell(notice);
         }
     }
 }

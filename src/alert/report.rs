@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Driver;
-use super::news::news;
+use super::news::{news, refused};
 use crate::api::{
     Alert, AlertStatus, ConditionType, Reason, Status as _, Time, Verdict, set_conditions, summary,
 };
@@ -59,19 +59,21 @@ impl Driver {
             name,
             version: None,
         };
-        match write_status::<Alert>(context, of, &self.status).await {
+        let written = write_status::<Alert>(context, of, &self.status).await;
+        match &written {
             Ok(_) => {
                 self.write_again = None;
                 self.status_backoff.reset();
             }
             Err(error) => {
-                self.write_again = Some(Instant::now() + self.status_backoff.pause(&error));
-                let error = crate::chain(&error);
+                self.write_again = Some(Instant::now() + self.status_backoff.pause(error));
+                let error = crate::chain(error);
                 tracing::warn!(%namespace, %name, error, "writing the status of an Alert");
             }
         }
-        if let Some(news) = news {
-            self.context.notifier.tell(news);
+        let refused = refused(&**self.object.borrow(), &mut self.status_refusal, &written);
+        for notice in news.into_iter().chain(refused) {
+            self.context.notifier.tell(notice);
         }
     }
 

@@ -47,10 +47,33 @@ pub enum Compared {
 impl Writer<'_> {
     /// Applies an object. If the API server refuses it, removes the cause where that is possible, and applies it again.
     /// Returns what the server has then, and whether the object is new.
+    ///
+    /// What was claimed to remove a cause is given back if the object is refused all the same: the apply of another manifest
+    /// would remove it, such as the selector that the API server made for a Job.
     pub(super) async fn apply_until_accepted(
         &self,
         wanted: &Wanted<'_>,
         is_served: impl Fn(&GroupVersionKind) -> bool,
+    ) -> Result<(Observed, Made), WriteError> {
+        let mut claimed = None;
+        let answer = self.apply_in_rounds(wanted, is_served, &mut claimed).await;
+        match (&answer, claimed) {
+            (Err(error), Some(claimed)) if error.is_invalid() => {
+                self.requests.claims.were_in_vain(wanted.key, wanted.body);
+                let share = claimed.before.instead_of(&claimed.version);
+                // Where somebody wrote the object meanwhile, nothing is given back.
+                self.write_share(wanted, &share).await?;
+            }
+            _ => (),
+        }
+        answer
+    }
+
+    async fn apply_in_rounds(
+        &self,
+        wanted: &Wanted<'_>,
+        is_served: impl Fn(&GroupVersionKind) -> bool,
+        claimed: &mut Option<Claimed>,
     ) -> Result<(Observed, Made), WriteError> {
         let api_version = &wanted.served.resource.api_version;
         let is_of_another_version = wanted
@@ -106,7 +129,10 @@ impl Writer<'_> {
                             take_over(wanted, &mut share)?;
                             self.rewrite_share(wanted, &share).await?
                         }
-                        None => self.resolve_refusal(wanted, &mut body, &error).await?,
+                        None => {
+                            self.resolve_refusal(wanted, &mut body, &error, claimed)
+                                .await?
+                        }
                     };
                     if !is_mended {
                         return Err(error);
@@ -262,6 +288,7 @@ impl Writer<'_> {
         wanted: &Wanted<'_>,
         body: &mut Vec<u8>,
         error: &WriteError,
+        claimed: &mut Option<Claimed>,
     ) -> Result<bool, WriteError> {
         if remove_nulls(error, body) {
             return Ok(true);
@@ -300,20 +327,29 @@ impl Writer<'_> {
         };
         if is_stale {
             share.relabel(|_| true);
-        } else {
-            take_over(wanted, &mut share)?;
+            return self.write_share(wanted, &share).await;
+        }
+        take_over(wanted, &mut share)?;
+        let before = share.clone();
+        let mut has_claimed = false;
+        if !self.requests.claims.are_in_vain(wanted.key, wanted.body) {
             let body: Value = serde_json::from_slice(body).unwrap_or_default();
-            let (others, all) = (share.of_others(), share.of_all());
-            if let Some(fields) = claims(error.causes(), &live, &body, &others, &all) {
-                share.claim(&fields);
-            }
+            let found = found_claims(error, &live, &body, &share);
+            has_claimed = found.is_some_and(|fields| share.claim(&fields));
             if share.patch().is_none()
                 && let Some(fields) = self.rivals(wanted, &live, &body, error).await
             {
-                share.claim(&fields);
+                has_claimed = share.claim(&fields);
             }
         }
-        self.write_share(wanted, &share).await
+        let Some(written) = self.patch_share(wanted, &share).await? else {
+            return Ok(false);
+        };
+        if has_claimed && let Some(version) = written.resource_version {
+            let before = claimed.take().map_or(before, |claimed| claimed.before);
+            *claimed = Some(Claimed { before, version });
+        }
+        Ok(true)
     }
 
     /// Items of lists and members of unions that have to go, since Git's cannot stand beside them. None where the manifest
@@ -325,10 +361,11 @@ impl Writer<'_> {
         body: &Value,
         error: &WriteError,
     ) -> Option<Value> {
-        let all = share_of(live, wanted)?.of_all();
+        let share = share_of(live, wanted)?;
+        let (ours, all) = (share.of_ours(), share.of_all());
         let causes = error.causes();
-        let found =
-            rivals(causes, live, body, &all).or_else(|| opponents(causes, live, body, &all));
+        let found = rivals(causes, live, body, &all)
+            .or_else(|| opponents(causes, live, body, (&ours, &all)));
         let found = found.filter(|_| !wanted.merges)?;
         let is_taken = match self.rehearse_create(wanted).await {
             // What the object itself holds is free for the one that replaces it.
@@ -417,11 +454,24 @@ impl Writer<'_> {
             return false;
         }
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
-        let (others, all) = (share.of_others(), share.of_all());
         share.patch().is_some()
-            || claims(error.causes(), live, &body, &others, &all).is_some()
+            || found_claims(error, live, &body, &share).is_some()
             || self.rivals(wanted, live, &body, error).await.is_some()
     }
+}
+
+/// What was claimed so that an apply removes it.
+struct Claimed {
+    /// The shares before that.
+    before: Share,
+    /// The object's resourceVersion after it.
+    version: String,
+}
+
+/// The fields that an apply has to remove, so that the manifest is not refused.
+fn found_claims(error: &WriteError, live: &Value, body: &Value, share: &Share) -> Option<Value> {
+    let (ours, others, all) = (share.of_ours(), share.of_others(), share.of_all());
+    claims(error.causes(), live, body, (&ours, &others, &all))
 }
 
 /// Why an answer is not an object of towline's.

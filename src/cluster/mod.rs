@@ -25,6 +25,7 @@ mod rights;
 mod running;
 mod served;
 mod touches;
+mod vain;
 mod viewer;
 mod watch;
 mod write;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::clock::ServerClock;
 use super::receive::receive;
 use super::refused::{WriteError, causes, is_about_right, long_key, missing_right};
+use super::vain::VainClaims;
 use super::{Actor, ServedKind};
 use crate::api::FIELD_MANAGER;
 use crate::chain::refusal;
@@ -33,6 +34,7 @@ pub(super) struct Requests {
     pub(super) show_values: bool,
     /// The API server's clock.
     pub(super) clock: ServerClock,
+    pub(super) claims: VainClaims,
 }
 
 impl Requests {
@@ -43,6 +45,7 @@ impl Requests {
             metrics,
             show_values,
             clock,
+            claims: VainClaims::default(),
         }
     }
 }

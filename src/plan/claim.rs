@@ -35,13 +35,12 @@ const ALLOCATED: [&str; 7] = [
 /// The fields that may have to be removed, in the form of `fieldsV1`. These are fields that a cause
 /// names, and their neighbours and children, if `body` does not declare them and no manager in `others`
 /// owns them. `all` holds the fields of every manager, which show the keys of list items. None if there
-/// are no such fields.
+/// are no such fields, or if our entry, which is `ours`, names all of them already: the apply removes those.
 pub fn claims(
     causes: &[RefusalCause],
     live: &Value,
     body: &Value,
-    others: &Value,
-    all: &Value,
+    (ours, others, all): (&Value, &Value, &Value),
 ) -> Option<Value> {
     let mut causes: Vec<&RefusalCause> = causes
         .iter()
@@ -66,12 +65,18 @@ pub fn claims(
                 merge(&mut found, claim);
             }
         }
-        found
-            .as_object()
-            .is_some_and(|fields| !fields.is_empty())
-            .then_some(found)
+        has_more(&found, ours).then_some(found)
     };
     look(true).or_else(|| look(false))
+}
+
+/// Whether fields (in the form of `fieldsV1`) name something that `known` does not.
+fn has_more(fields: &Value, known: &Value) -> bool {
+    let mut fields = fields.as_object().into_iter().flatten();
+    fields.any(|(name, inner)| match known.get(name) {
+        None => true,
+        Some(known) => has_more(inner, known),
+    })
 }
 
 fn is_about_a_union(cause: &RefusalCause) -> bool {
@@ -370,30 +375,33 @@ mod tests {
             json!({}),
             json!({"f:spec": {"f:strategy": {"f:rollingUpdate": {"f:maxSurge": {}}}}}),
         );
-        let found = claims(&causes, &live, &body, &none, &none);
+        let found = claims(&causes, &live, &body, (&none, &none, &none));
         assert_eq!(
             found,
             Some(json!({"f:spec": {"f:strategy": {"f:rollingUpdate": {}}}}))
         );
         assert_eq!(
-            claims(&causes, &live, &body, &own, &own),
+            claims(&causes, &live, &body, (&none, &own, &own)),
             None,
             "another manager's"
         );
         assert_eq!(
-            claims(&causes, &live, &live, &none, &none),
+            claims(&causes, &live, &live, (&none, &none, &none)),
             None,
             "Git declares it"
         );
         // Whoever put the field that Git declares back brought the default along.
         let taken = json!({"f:spec": {"f:strategy": {"f:type": {}, "f:rollingUpdate": {"f:maxSurge": {}}}}});
-        let found = claims(&causes, &live, &body, &taken, &taken);
+        let found = claims(&causes, &live, &body, (&none, &taken, &taken));
         assert_eq!(
             found,
             Some(json!({"f:spec": {"f:strategy": {"f:rollingUpdate": {}}}}))
         );
         let immutable = [cause("spec.strategy.rollingUpdate", "field is immutable")];
-        assert_eq!(claims(&immutable, &live, &body, &none, &none), None);
+        assert_eq!(
+            claims(&immutable, &live, &body, (&none, &none, &none)),
+            None
+        );
     }
 
     #[test]
@@ -403,12 +411,19 @@ mod tests {
         let body = json!({"spec": {"volumes": [{"name": "b", "configMap": {"name": "x"}}, {"name": "a"}]}});
         let all =
             json!({"f:spec": {"f:volumes": {r#"k:{"name":"a"}"#: {}, r#"k:{"name":"b"}"#: {}}}});
+        let none = json!({});
         let causes = [cause(
             "spec.volumes[0].configMap",
             "may not specify more than 1 volume type",
         )];
-        let found = claims(&causes, &live, &body, &json!({}), &all);
+        let found = claims(&causes, &live, &body, (&none, &none, &all));
         let expected = json!({"f:spec": {"f:volumes": {r#"k:{"name":"b"}"#: {"f:emptyDir": {}}}}});
+        assert_eq!(found.as_ref(), Some(&expected));
+        // The source of one item leaves it for another one. That it goes from the first is known already.
+        let live = json!({"spec": {"volumes": [
+            {"name": "a", "configMap": {"name": "x"}}, {"name": "b", "emptyDir": {}}]}});
+        let own = json!({"f:spec": {"f:volumes": {r#"k:{"name":"a"}"#: {"f:configMap": {"f:name": {}}}}}});
+        let found = claims(&causes, &live, &body, (&own, &none, &all));
         assert_eq!(found, Some(expected));
     }
 
@@ -416,17 +431,18 @@ mod tests {
     fn a_rule_of_a_whole_schema_applies_to_the_field_that_it_names() {
         let live = json!({"spec": {"u": {"a": "x"}, "clusterIP": "1"}});
         let body = json!({"spec": {"u": {"b": "y"}}});
+        let none = json!({});
         let rule = RefusalCause {
             field: "<nil>".to_owned(),
             reason: "FieldValueInvalid".to_owned(),
             message: "Invalid value: \"\": \"spec.u\" must validate one and only one schema"
                 .to_owned(),
         };
-        let found = claims(&[rule], &live, &body, &json!({}), &json!({}));
+        let found = claims(&[rule], &live, &body, (&none, &none, &none));
         assert_eq!(found, Some(json!({"f:spec": {"f:u": {"f:a": {}}}})));
         let spec = [cause("spec", "exactly one")];
         assert_eq!(
-            claims(&spec, &live, &body, &json!({}), &json!({})),
+            claims(&spec, &live, &body, (&none, &none, &none)),
             None,
             "allocated"
         );

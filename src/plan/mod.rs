@@ -8,6 +8,7 @@ mod emptied;
 mod exclusive;
 mod hooks;
 mod immutable;
+mod implied;
 mod items;
 mod keyless;
 mod observed;

@@ -58,7 +58,7 @@ pub fn opponents(
     causes: &[RefusalCause],
     live: &Value,
     body: &Value,
-    all: &Value,
+    (ours, all): (&Value, &Value),
 ) -> Option<Value> {
     let is_narrow = |cause: &&RefusalCause| match segments(place(cause))[..] {
         [Segment::Name(first), Segment::Name(second)] => {
@@ -69,7 +69,7 @@ pub fn opponents(
         _ => true,
     };
     let causes: Vec<RefusalCause> = causes.iter().filter(is_narrow).cloned().collect();
-    claims(&causes, live, body, &Value::Null, all)
+    claims(&causes, live, body, (ours, &Value::Null, all))
 }
 
 /// The items of a live list that Git does not have: all of them, or those with the same value at `twins` as an item of
@@ -205,9 +205,10 @@ mod tests {
                 reason: "FieldValueForbidden".to_owned(),
                 message: "exactly one".to_owned(),
             }];
-            let owned = claims(&causes, &live, &body, &person, &person);
+            let none = json!({});
+            let owned = claims(&causes, &live, &body, (&none, &person, &person));
             assert_eq!(owned, None, "{field}");
-            let found = opponents(&causes, &live, &body, &person);
+            let found = opponents(&causes, &live, &body, (&none, &person));
             assert_eq!(found, wanted(field), "{field}");
         }
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, ObjectMeta};
 use serde_json::{Map, Value, json};
 
+use super::implied::own_implied;
 use super::release::{Indivisible, release};
 use crate::api::FIELD_MANAGER;
 use crate::intent::FieldPattern;
@@ -149,7 +150,8 @@ impl Share {
         for entry in theirs {
             self.changed = true;
             let is_lost = is_lost(&entry, was_ours);
-            if let Some(FieldsV1(fields)) = entry.fields_v1.filter(|_| !is_lost) {
+            if let Some(FieldsV1(mut fields)) = entry.fields_v1.filter(|_| !is_lost) {
+                own_implied(&mut fields, &self.api_version);
                 self.add(&fields);
             }
         }
@@ -222,7 +224,7 @@ impl Share {
     }
 
     /// Our fields.
-    pub(super) fn of_ours(&self) -> Value {
+    pub fn of_ours(&self) -> Value {
         self.fields(is_ours)
     }
 
@@ -254,6 +256,14 @@ impl Share {
         let fields =
             json!({"op": "replace", "path": "/metadata/managedFields", "value": self.entries});
         self.changed.then(|| json!([version, fields]))
+    }
+
+    /// The same entries to write over those of another resourceVersion of the object.
+    pub fn instead_of(&self, version: &str) -> Self {
+        Self {
+            changed: true,
+            ..self.at(version)
+        }
     }
 
     /// The same entries for another resourceVersion of the object.

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::implied::declare_implied;
 use super::{DIGEST, IDENTITY, PART_OF, PROOF, Seal};
 use crate::manifest::{Digest, Manifest, ObjectKey, without_nulls};
 
@@ -29,6 +30,7 @@ const TYPED: [&str; 14] = [
 pub fn stamped(manifest: Manifest, seal: &Seal, digest: &Digest, version: Option<&str>) -> Vec<u8> {
     let (key, owner) = (seal.object(), seal.sync());
     let mut body = placed(manifest.body, key);
+    declare_implied(&mut body);
     if let Some(metadata) = object_at(&mut body, "metadata") {
         if let Some(version) = version {
             metadata.insert("resourceVersion".into(), version.into());

@@ -290,8 +290,8 @@ impl Driver {
         self.state.memory.awaiting = awaiting;
     }
 
-    /// The other Syncs that cannot say what they want of the revision that is live, or of the newest one; and those of the
-    /// same source that have not said it in time.
+    /// The other Syncs that cannot say what they want of the revision that is live, or of the newest one; and those that
+    /// have not said it in time: of the same source, or of another one of this namespace that follows the same ref.
     fn unread(&self, intent: &SyncIntent) -> Vec<SyncName> {
         let live = self.state.target.as_ref();
         let live = live.map(|target| target.revision.clone());
@@ -300,7 +300,9 @@ impl Driver {
         let fleet = &self.context.fleet;
         let mut unread = fleet.unread(&self.name, &intent.source, &revisions);
         let silent = fleet.planning(&self.name, &intent.source, &revisions);
-        let silent = silent.into_iter().map(|(sync, _)| sync);
+        // The other GitRepository may be suspended, or its server may not answer. Those of other namespaces hold up nothing.
+        let behind = fleet.planning_elsewhere(&self.name, &intent.source, &revisions, false);
+        let silent = silent.into_iter().chain(behind).map(|(sync, _)| sync);
         unread.extend(silent.filter(|sync| *sync != self.name));
         unread.sort_unstable();
         unread.dedup();
