@@ -11,6 +11,7 @@ use http::Request;
 use kube::Resource as _;
 use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::ServedKind;
 use super::beforehand::share_of;
@@ -59,7 +60,9 @@ impl Writer<'_> {
         let answer = self.apply_in_rounds(wanted, is_served, &mut claimed).await;
         match (&answer, claimed) {
             (Err(error), Some(claimed)) if error.is_invalid() => {
-                self.requests.claims.were_in_vain(wanted.key, wanted.body);
+                self.requests
+                    .claims
+                    .were_in_vain(wanted.key, wanted.body, Instant::now());
                 let share = claimed.before.instead_of(&claimed.version);
                 // Where somebody wrote the object meanwhile, nothing is given back.
                 self.write_share(wanted, &share).await?;
@@ -332,7 +335,11 @@ impl Writer<'_> {
         take_over(wanted, &mut share)?;
         let before = share.clone();
         let mut has_claimed = false;
-        if !self.requests.claims.are_in_vain(wanted.key, wanted.body) {
+        if !self
+            .requests
+            .claims
+            .are_in_vain(wanted.key, wanted.body, Instant::now())
+        {
             let body: Value = serde_json::from_slice(body).unwrap_or_default();
             let found = found_claims(error, &live, &body, &share);
             has_claimed = found.is_some_and(|fields| share.claim(&fields));

@@ -110,7 +110,7 @@ mod tests {
                 pod(json!({"serviceAccount": "a"})),
                 pod(both.clone()),
             ),
-            ("apps/v1", "Deployment", pod(two.clone()), pod(two.clone())),
+            ("apps/v1", "Deployment", pod(two.clone()), pod(two)),
             ("apps/v1", "Deployment", pod(json!({})), pod(json!({}))),
             (
                 "batch/v1",
