@@ -64,6 +64,7 @@ impl Writer<'_> {
                     .claims
                     .were_in_vain(wanted.key, wanted.body, Instant::now());
                 let share = claimed.before.instead_of(&claimed.version);
+                self.catch_up(wanted.served, wanted.key).await;
                 // Where somebody wrote the object meanwhile, nothing is given back.
                 self.write_share(wanted, &share).await?;
             }

@@ -86,7 +86,9 @@ fn is_about_a_union(cause: &RefusalCause) -> bool {
         "FieldValueTypeInvalid",
     ]
     .contains(&cause.reason.as_str());
-    is_reason && !cause.message.contains("immutable")
+    // What another object has is in nobody's way here.
+    let others = ["immutable", "already allocated"];
+    is_reason && !others.iter().any(|words| cause.message.contains(words))
 }
 
 /// The path of a cause. For a rule of a whole schema, the server has no field and begins its message with
@@ -397,11 +399,11 @@ mod tests {
             found,
             Some(json!({"f:spec": {"f:strategy": {"f:rollingUpdate": {}}}}))
         );
-        let immutable = [cause("spec.strategy.rollingUpdate", "field is immutable")];
-        assert_eq!(
-            claims(&immutable, &live, &body, (&none, &none, &none)),
-            None
-        );
+        for words in ["field is immutable", "provided port is already allocated"] {
+            let causes = [cause("spec.strategy.rollingUpdate", words)];
+            let found = claims(&causes, &live, &body, (&none, &none, &none));
+            assert_eq!(found, None, "{words}");
+        }
     }
 
     #[test]
