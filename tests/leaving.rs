@@ -354,6 +354,10 @@ async fn a_renamed_object_says_what_has_to_be_gone_first() {
         HOLD,
     ];
     says(&case, "all", "ApplyFailed", &parts).await;
+    // Also after later tries.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    case.reconcile("all").await;
+    says(&case, "all", "ApplyFailed", &parts).await;
     let none = json!({"metadata": {"finalizers": []}});
     case.patch::<k8s_openapi::api::core::v1::Service>("old", none)
         .await;

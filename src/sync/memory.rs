@@ -104,6 +104,8 @@ pub(super) struct Memory {
     pub(super) crowded: HashSet<ObjectKey>,
     /// Of these, those that may be replaced once another object has given that up.
     pub(super) barred: HashSet<ObjectKey>,
+    /// Refused objects, and what had to be deleted for each of them, which is not gone yet.
+    pub(super) vacating: HashMap<ObjectKey, ObjectKey>,
     /// Objects that were deleted to be replaced, with the manifest that was refused then, and why.
     pub(super) replaced_in_vain: HashMap<ObjectKey, (Digest, Arc<str>)>,
     /// Objects that could not be pruned.
@@ -299,6 +301,7 @@ impl Memory {
     pub(super) fn retain(&mut self, desired: impl Fn(&ObjectKey) -> bool) {
         self.records.retain(|key, _| desired(key));
         self.troubles.retain(|key, _| desired(key));
+        self.vacating.retain(|key, _| desired(key));
         self.drifted.retain(|key, _| desired(key));
         self.unhealthy.retain(|key, _| desired(key));
         self.corrections.retain(|key, _| desired(key));

@@ -27,6 +27,10 @@ impl Driver {
     /// Deletes what a refused write proves to hold what another object needs, and writes that one at once.
     pub(super) async fn make_room(&mut self, intent: &SyncIntent, jobs: &[Job], round: &mut Round) {
         let mut refused = std::mem::take(&mut self.state.memory.refused);
+        // Each later try of the same object is refused as well, and would say less.
+        let mut vacating = std::mem::take(&mut self.state.memory.vacating);
+        vacating.retain(|new, old| !refused.contains_key(new) || self.tell_holder(new, old));
+        self.state.memory.vacating = vacating;
         if !intent.prune || self.state.blocked.is_some() || refused.is_empty() {
             return;
         }
@@ -53,7 +57,10 @@ impl Driver {
                 }
                 let (old, observed) = surplus.swap_remove(place);
                 if !self.vacate(intent, &old, &observed, round).await {
-                    self.tell_holder(&job.item.key, &old);
+                    if self.tell_holder(&job.item.key, &old) {
+                        let vacating = &mut self.state.memory.vacating;
+                        vacating.insert(job.item.key.clone(), old);
+                    }
                     break;
                 }
                 let mut results = std::pin::pin!(self.results(intent, std::slice::from_ref(job)));
@@ -140,11 +147,11 @@ impl Driver {
         read.recv().await?.manifest.ok()
     }
 
-    /// Says of a refused object what has to be gone first, and what holds that.
-    fn tell_holder(&mut self, new: &ObjectKey, old: &ObjectKey) {
+    /// Says of a refused object what has to be gone first, and what holds that. False if it is gone.
+    fn tell_holder(&mut self, new: &ObjectKey, old: &ObjectKey) -> bool {
         let seen = self.context.cluster.inventory.get(old);
         let Some(old_one) = seen.filter(|seen| seen.deleting) else {
-            return;
+            return false;
         };
         if let Some(trouble) = self.state.memory.troubles.get_mut(new) {
             let held_by = old_one.held_by.as_deref();
@@ -154,6 +161,7 @@ impl Driver {
                 "{said}; {old} has left Git and has it until it is gone: it is being deleted{held_by}"
             );
         }
+        true
     }
 
     /// Deletes what has left Git; whether it is gone.
