@@ -167,6 +167,15 @@ impl Fleet {
         })
     }
 
+    /// The other Syncs of the same source that have said nothing yet: they are new, or towline has just started.
+    pub fn silent(&self, sync: &SyncName, source: &str) -> Vec<SyncName> {
+        self.syncs.pick(|other, view| {
+            let is_beside = other.namespace == sync.namespace && other != sync && view.exists;
+            let is_silent = view.planned.is_none() && view.unread.is_none();
+            (is_beside && view.source == source && is_silent).then(|| other.clone())
+        })
+    }
+
     /// The other sources with the URL of this one. `everywhere`: also those of other namespaces.
     fn alike(&self, mine: &SourceName, everywhere: bool) -> BTreeSet<SourceName> {
         if !self.sources.is_published(mine) {

@@ -23,6 +23,9 @@ use crate::text::listing;
 /// The most requests at once.
 const PARALLEL: usize = 8;
 
+/// How long is waited for what new Syncs of the same source want.
+const NEWCOMERS: Duration = Duration::from_secs(10);
+
 /// How long a kind's first list may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -71,6 +74,9 @@ impl Driver {
             self.hooks_of_deletion(intent, HookStage::BeforeDelete)
                 .await?;
         }
+        if matches!(on_deletion, OnDeletion::Delete { .. }) {
+            self.hear_newcomers(intent).await;
+        }
         let Parting { going, released } = self.last_parting(on_deletion);
         let kept: HashSet<ObjectKey> = released.iter().map(|(key, ..)| key.clone()).collect();
         if released.iter().any(|(.., why)| *why == Release::Adopted) {
@@ -116,6 +122,23 @@ impl Driver {
             let error = crate::chain(&error);
             format!("the records of Helm cannot be deleted: {error}")
         })
+    }
+
+    /// Waits until the Syncs of the same source that are new, or that this process does not know yet, have said what they want:
+    /// the Sync may have another name now.
+    async fn hear_newcomers(&mut self, intent: &SyncIntent) {
+        // Nobody waits for what this one wants.
+        self.tell_plan(Some(self.inbox.newest_revision().unwrap_or_default()));
+        let fleet = &self.context.fleet;
+        let changes = fleet.syncs.changes();
+        let has_objects = || !self.context.cluster.inventory.owned(&self.name).is_empty();
+        let all = async {
+            while has_objects() && !fleet.silent(&self.name, &intent.source).is_empty() {
+                changes.next().await;
+            }
+        };
+        // One whose spec is wrong says nothing.
+        let _ = tokio::time::timeout(NEWCOMERS, all).await;
     }
 
     /// Makes sure that the Sync's objects of a kind are known.
