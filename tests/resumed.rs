@@ -298,3 +298,128 @@ async fn what_leaves_a_suspended_sync_is_another_ones_after_a_restart() {
     case.has("a-stays", "value", Some("git")).await;
     assert_eq!(crate::moves::uid(&case, "moves").await, before.0);
 }
+
+/// A Sync waits for a dependency, and the commit that it waits with moves an object away from it, also if that comes while
+/// towline is down. The other Sync has the object at once, and nobody takes it back.
+#[tokio::test]
+async fn what_leaves_a_sync_that_waits_is_another_ones_at_once() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let case = world.case("resumed-waits").await;
+    let map = |name: &str, value: &str| case_map(&case.namespace, name, value);
+    let files = [
+        ("a/stays.yaml", map("stays", "git")),
+        ("a/one.yaml", map("one", "a")),
+        ("a/two.yaml", map("two", "a")),
+        ("b/own.yaml", map("own", "git")),
+        ("late/late.yaml", map("late", "git")),
+    ];
+    let files = files.map(|(path, text)| (path, Some(text)));
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    case.sync("late", json!({"path": "late"})).await;
+    case.synced("late", &first).await;
+    case.sync("a", json!({"path": "a", "dependsOn": [{"name": "late"}]}))
+        .await;
+    case.sync("b", json!({"path": "b"})).await;
+    for name in ["a", "b"] {
+        case.synced(name, &first).await;
+    }
+    let uids = async |case: &Case<'_>| {
+        let of = async |name: &str| crate::moves::uid(case, name).await;
+        (of("one").await, of("two").await, of("stays").await)
+    };
+    let before = uids(&case).await;
+    let broken = map("late", "git").replace("\ndata:", "\ndota:");
+    let files = [
+        ("late/late.yaml", Some(&*broken)),
+        ("a/one.yaml", None),
+        ("b/one.yaml", Some(&*map("one", "b"))),
+    ];
+    let second = case.push(&files, "one moves").await;
+    case.ready_becomes("a", "False", "DependencyNotReady").await;
+    case.synced("b", &second).await;
+    let stays = async |case: &Case<'_>, name: &str| {
+        towline_testing::wait::never("it is taken back", Duration::from_secs(4), async || {
+            let data = case.data(name).await;
+            (data != Some(json!({"value": "b"}))).then_some(data)
+        })
+        .await;
+    };
+    stays(&case, "one").await;
+    let parts = case.into_parts();
+    world.operator.kill();
+    let case = world.resume(parts).await;
+    let two = case_map(&case.namespace, "two", "b");
+    let files = [("a/two.yaml", None), ("b/two.yaml", Some(&*two))];
+    let third = case.repo.commit(&files, "two moves");
+    edit(&case, "stays").await;
+    let parts = case.into_parts();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    case.synced("b", &third).await;
+    case.has("stays", "value", Some("git")).await;
+    for name in ["one", "two"] {
+        stays(&case, name).await;
+    }
+    case.ready_becomes("a", "False", "DependencyNotReady").await;
+    let late = case_map(&case.namespace, "late", "git");
+    let mended = case.push(&[("late/late.yaml", Some(&*late))], "mend").await;
+    for name in ["late", "a", "b"] {
+        case.synced(name, &mended).await;
+    }
+    assert_eq!(uids(&case).await, before);
+    for name in ["one", "two"] {
+        case.has(name, "value", Some("b")).await;
+    }
+}
+
+fn case_map(namespace: &str, name: &str, value: &str) -> String {
+    crate::world::config_map(name, namespace, value)
+}
+
+/// A Sync got another name while towline was down: a person deleted the one, and made the other. The new one may wait for a
+/// dependency.
+#[tokio::test]
+async fn a_sync_of_another_name_has_the_objects_of_the_one_that_was_deleted_meanwhile() {
+    let mut world = World::own(Options::default(), &[]).await;
+    let case = world.case("resumed-named").await;
+    let names = ["one", "two"];
+    let files = names.map(|name| (format!("{name}/map.yaml"), Some(case.map(name, "git"))));
+    let first = case.repo.commit(&files, "first");
+    case.repository(json!({})).await;
+    for name in names {
+        case.sync(name, json!({"path": name})).await;
+        case.synced(name, &first).await;
+    }
+    case.sync("never", json!({"path": "nowhere"})).await;
+    case.ready_becomes("never", "False", "PathNotFound").await;
+    let uids = async |case: &Case<'_>| {
+        let of = async |name: &str| crate::moves::uid(case, name).await;
+        (of("one").await, of("two").await)
+    };
+    let before = uids(&case).await;
+    let parts = case.into_parts();
+    world.operator.kill();
+    let case = world.resume(parts).await;
+    for name in names {
+        case.delete::<Sync>(name).await;
+    }
+    case.sync("new-one", json!({"path": "one"})).await;
+    let waits = json!({"path": "two", "dependsOn": [{"name": "never"}]});
+    case.sync("new-two", waits).await;
+    let parts = case.into_parts();
+    world.operator.restart().await;
+    let case = world.resume(parts).await;
+    case.synced("new-one", &first).await;
+    for name in names {
+        case.gone::<Sync>(name).await;
+    }
+    case.ready_becomes("new-two", "False", "DependencyNotReady")
+        .await;
+    assert_eq!(uids(&case).await, before);
+    case.delete::<Sync>("never").await;
+    let no_dependency = json!({"spec": {"dependsOn": []}});
+    case.patch::<Sync>("new-two", no_dependency).await;
+    case.synced("new-two", &first).await;
+    assert_eq!(uids(&case).await, before);
+}

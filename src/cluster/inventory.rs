@@ -139,6 +139,13 @@ impl Inventory {
         }
     }
 
+    /// Whether a Sync will want an object of a revision that it has not taken up.
+    pub fn will_want(&self, sync: &SyncName, key: &ObjectKey) -> bool {
+        let state = lock(&self.state);
+        let reserves = state.reserves.get(sync);
+        reserves.is_some_and(|reserves| reserves.contains(key))
+    }
+
     /// The objects of a Sync that it does not claim, and that another one will want of a revision which that one has not
     /// taken up.
     pub fn reserved(&self, sync: &SyncName) -> Vec<(ObjectKey, SyncName)> {

@@ -38,8 +38,7 @@ impl Driver {
             .as_ref()
             .is_some_and(|target| is_known(&target))
         {
-            let inventory = &self.context.cluster.inventory;
-            inventory.reserve(&self.name, &HashSet::new());
+            self.reserve_nothing();
             self.tell_plan(Some(revision));
             return;
         }
@@ -64,7 +63,7 @@ impl Driver {
                 // One that is pinned goes on to apply what it has.
                 if !stays {
                     self.keep_at_first(&wanted).await;
-                    self.context.cluster.inventory.release(&self.name, &wanted);
+                    self.give_up_all_but(&wanted);
                 }
                 self.state.ahead.read = Some(target);
                 self.tell_plan(Some(revision));
@@ -96,7 +95,22 @@ impl Driver {
         let wanted = wanted.filter(|key| !denied.contains(key)).collect();
         let inventory = &self.context.cluster.inventory;
         inventory.reserve(&self.name, &wanted);
+        self.state.ahead.gives_up = false;
         wanted
+    }
+
+    /// Takes back that this Sync will want anything but what it has claimed.
+    pub(super) fn reserve_nothing(&mut self) {
+        let inventory = &self.context.cluster.inventory;
+        inventory.reserve(&self.name, &HashSet::new());
+        self.state.ahead.gives_up = false;
+    }
+
+    /// Leaves to other Syncs what the newest revision does not ask for, although it is not the target yet.
+    pub(super) fn give_up_all_but(&mut self, wanted: &HashSet<ObjectKey>) {
+        let inventory = &self.context.cluster.inventory;
+        inventory.release(&self.name, wanted);
+        self.state.ahead.gives_up = true;
     }
 
     /// After a start, claims what this Sync has and will want. Nobody takes anything from a Sync that has claimed nothing yet.
@@ -173,8 +187,7 @@ impl Driver {
 
     /// Tells other Syncs that this one wants nothing of a revision, so that nothing can have moved to it.
     fn tell_nothing(&mut self, revision: String) {
-        let inventory = &self.context.cluster.inventory;
-        inventory.reserve(&self.name, &HashSet::new());
+        self.reserve_nothing();
         self.tell_plan(Some(revision));
     }
 }

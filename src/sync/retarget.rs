@@ -228,7 +228,7 @@ impl Driver {
                 self.state.report.delivery.read(&revision, content);
                 if self.state.ahead.planned.as_ref() != Some(&revision) {
                     let wanted = self.reserve(intent, &target).await;
-                    self.context.cluster.inventory.release(&self.name, &wanted);
+                    self.give_up_all_but(&wanted);
                 }
                 self.state.ahead.awaits_hooks = Some(target);
             }
@@ -317,6 +317,7 @@ impl State {
         self.refused = None;
         match loaded {
             Ok(Loaded::Same) => {
+                self.ahead.gives_up = false;
                 if let Some(target) = &mut self.target {
                     let desired = &target.desired;
                     self.report.delivery.kept(&revision, digest(desired));
@@ -326,6 +327,7 @@ impl State {
                 self.blocked = None;
             }
             Ok(Loaded::New(target)) => {
+                self.ahead.gives_up = false;
                 let digest = digest(&target.desired);
                 let before = self.target.replace(*target);
                 let before = before.map(|before| before.seen.snapshot);

@@ -80,6 +80,8 @@ pub(super) struct Ahead {
     pub(super) unread: Option<String>,
     /// What the newest revision asks for, read while something holds it up.
     pub(super) read: Option<Box<Target>>,
+    /// Whether other Syncs may have what the target asks for and the newest revision does not.
+    pub(super) gives_up: bool,
     /// The newest revision, if it could not be read.
     pub(super) refused: Option<Box<Refused>>,
     /// The revision that ended a pin, until the Sync is seen without it.

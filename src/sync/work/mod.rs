@@ -155,9 +155,8 @@ impl Driver {
         }
         let target = self.state.target.as_ref();
         let planned = target.map(|target| target.revision.clone());
-        let inventory = &self.context.cluster.inventory;
         // It has claimed what it wants.
-        inventory.reserve(&self.name, &HashSet::new());
+        self.reserve_nothing();
         self.tell_plan(planned);
     }
 
@@ -330,6 +329,10 @@ impl Driver {
     ) -> Vec<Job> {
         let inventory = &self.context.cluster.inventory;
         let mut jobs = self.state.plan(intent.mode, dirty, look, inventory, round);
+        if self.state.ahead.gives_up {
+            // What another Sync has by now is no longer this one's to correct.
+            jobs.retain(|job| inventory.holder(&self.name, &job.item.key).is_none());
+        }
         for job in &mut jobs {
             job.may_be_replaced = replace::may_be(intent, &job.item, job.before.as_ref());
             let refused = self.state.memory.replaced_in_vain.get(&job.item.key);

@@ -112,7 +112,12 @@ impl Driver {
         let denied = self.unwritable(intent, &objects.items).await;
         let inventory = &self.context.cluster.inventory;
         let items = objects.items.keys();
-        let refused = inventory.claim(&self.name, items.filter(|key| !denied.contains(*key)));
+        let gives_up =
+            |key: &&ObjectKey| self.state.ahead.gives_up && !inventory.will_want(&self.name, key);
+        // The index is locked while it takes the claims.
+        let given_up: HashSet<&ObjectKey> = items.clone().filter(gives_up).collect();
+        let items = items.filter(|key| !denied.contains(*key) && !given_up.contains(key));
+        let refused = inventory.claim(&self.name, items);
         let mut taken: Vec<(ObjectKey, Taken)> = refused
             .into_iter()
             .map(|(key, owner)| (key, Taken::By(owner)))
