@@ -1,5 +1,6 @@
 //! What would change, as text, JSON or a comment for a pull request. Pure.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
@@ -74,9 +75,18 @@ pub(super) fn difference(
     })
 }
 
+/// What is known to hold no value of a Secret. All else may: the name of a field may be misspelt.
+const OPEN: [&str; 5] = ["apiVersion", "kind", "metadata", "type", "immutable"];
+
 /// Masks the values of a Secret. Whether a value changes stays visible.
 fn mask(live: &mut Value, wanted: &mut Value) {
-    for field in ["data", "stringData"] {
+    let names = [&*live, &*wanted].map(|object| object.as_object().into_iter().flatten());
+    let names = names.into_iter().flatten().map(|(name, _)| name);
+    let hidden: BTreeSet<String> = names
+        .filter(|name| !OPEN.contains(&&***name))
+        .cloned()
+        .collect();
+    for field in &hidden {
         let before = live.get(field).cloned().unwrap_or(Value::Null);
         let after = wanted.get(field).cloned().unwrap_or(Value::Null);
         let masked = |own: &Value, other: &Value, mark: &str| -> Value {
@@ -304,6 +314,22 @@ mod tests {
                 "c2FtZQ", "aHVudGVy", "Z29uZQ", "bmV3", "YWRkZWQ", "hunter22",
             ] {
                 assert!(!text.contains(value), "{value} is in {text}");
+            }
+        }
+        let misspelt = |field: &str| {
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "m", "namespace": "a"},
+                field: {"same": "hunter22"}, "type": "Opaque"})
+        };
+        for (live, wanted) in [
+            ("stringdata", "dta"),
+            ("data", "Data"),
+            ("values", "values"),
+        ] {
+            let key = key("Secret");
+            let (live, wanted) = (misspelt(live), misspelt(wanted));
+            for (live, wanted) in [(None, Some(&wanted)), (Some(&live), Some(&wanted))] {
+                let text = difference(&key, live, wanted, &Secrets::default()).unwrap();
+                assert!(!text.contains("hunter22"), "{text}");
             }
         }
         let text = diff("Secret", Some(&before), Some(&after), &secrets);

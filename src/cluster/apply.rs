@@ -66,7 +66,10 @@ impl Writer<'_> {
                 let share = claimed.before.instead_of(&claimed.version);
                 self.catch_up(wanted.served, wanted.key).await;
                 // Where somebody wrote the object meanwhile, nothing is given back.
-                self.write_share(wanted, &share).await?;
+                if let Err(error) = self.write_share(wanted, &share).await {
+                    let error = crate::chain(&error);
+                    tracing::warn!(object = %wanted.key, error, "what was claimed for a refused manifest is not given back");
+                }
             }
             _ => (),
         }

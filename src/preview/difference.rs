@@ -10,7 +10,7 @@ use crate::plan::{DIGEST, IDENTITY, LEFT, PART_OF, PROOF};
 use crate::text::{visible, visible_line};
 
 /// What `kubectl apply` keeps of a whole manifest.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Lines around a difference.
 const CONTEXT: usize = 3;

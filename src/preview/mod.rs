@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 pub use self::brake::{held, prune_plan};
 use self::defined::unserved;
 pub use self::defined::{defined, is_definition};
-pub use self::difference::{cleaned, fenced, unified, unmarked};
+pub use self::difference::{LAST_APPLIED, cleaned, fenced, unified, unmarked};
 pub use self::manifests::{Manifests, describe, manifests_of};
 use crate::cluster::{Rehearsed, ServedKind, Viewer};
 use crate::desired::{self, Desired, Item, Limit};

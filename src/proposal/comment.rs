@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use self::sections::{Body, body};
+use super::fields::Fields;
 use super::reach::Reach;
 use crate::manifest::GroupVersionKind;
 use crate::message::Course;
@@ -70,8 +71,7 @@ pub(super) struct ObjectPlan {
     pub(super) action: Action,
     /// What a reader should know beside it.
     pub(super) remark: Option<&'static str>,
-    /// The fields that differ, as lines of a diff.
-    pub(super) fields: String,
+    pub(super) fields: Fields,
     /// Its kind, if the API server does not serve it.
     pub(super) unserved: Option<Arc<GroupVersionKind>>,
 }
@@ -112,7 +112,7 @@ pub(super) struct Header<'a> {
 /// A comment.
 pub(super) struct Written {
     pub(super) text: String,
-    /// How many objects have no room in it, or are in it without their fields.
+    /// How many objects have no room in it, or are in it without all of their fields.
     pub(super) left: usize,
 }
 

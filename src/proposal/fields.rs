@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::preview::unified;
+use crate::preview::{LAST_APPLIED, unified};
 use crate::text::{shorten, visible_line};
 
 /// The longest value that is shown, in bytes, the most lines of a text, and the most lines of an object.
@@ -16,23 +16,36 @@ const MOST_FIELDS: usize = 200;
 /// Shows a value of a field that may be secret, from its path and its content.
 pub(super) type Mask<'a> = &'a dyn Fn(&str, &str) -> String;
 
-/// The fields that differ, as lines of a diff. `mask` shows the values of a Secret.
+/// The fields that differ.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    /// As lines of a diff.
+    pub(super) text: String,
+    /// Whether a value or a field of them is left out, or a part of one.
+    pub(super) is_cut: bool,
+}
+
+/// The fields that differ. `mask` shows the values of a Secret.
 pub(super) fn fields(
     before: Option<&Value>,
     after: Option<&Value>,
     mask: Option<Mask<'_>>,
-) -> String {
+) -> Fields {
     let mut lines = Lines {
         mask,
         text: String::new(),
         shown: 0,
         left: 0,
+        is_cut: false,
     };
     lines.compare("", before, after);
     if lines.left > 0 {
         let _ = writeln!(lines.text, "  and {} more fields", lines.left);
     }
-    lines.text
+    Fields {
+        is_cut: lines.is_cut || lines.left > 0,
+        text: lines.text,
+    }
 }
 
 struct Lines<'a> {
@@ -40,6 +53,7 @@ struct Lines<'a> {
     text: String,
     shown: usize,
     left: usize,
+    is_cut: bool,
 }
 
 /// What the heading of an object says already.
@@ -107,6 +121,13 @@ impl Lines<'_> {
         }
     }
 
+    /// A value or a line, and whether that is all of it.
+    fn short(&mut self, text: &str) -> String {
+        let short = shorten(text, LONGEST_VALUE);
+        self.is_cut |= short != text;
+        short
+    }
+
     fn value(&mut self, path: &str, before: Option<&Value>, after: Option<&Value>) {
         if self.shown >= MOST_FIELDS {
             self.left += 1;
@@ -115,14 +136,15 @@ impl Lines<'_> {
         self.shown += 1;
         let texts = [before, after].map(|value| value.and_then(Value::as_str));
         let is_long = |text: &Option<&str>| text.is_some_and(|text| text.trim_end().contains('\n'));
-        let is_secret = self.mask.is_some() && is_data(path);
+        let is_secret = self.mask.is_some() && is_hidden(path);
         if !is_secret && texts.iter().any(is_long) && (before.is_none() || texts[0].is_some()) {
             let ended = |text: Option<&str>| match text {
                 None | Some("") => String::new(),
                 Some(text) => format!("{}\n", text.strip_suffix('\n').unwrap_or(text)),
             };
             let hunks = unified(&ended(texts[0]), &ended(texts[1]));
-            let _ = writeln!(self.text, "  {}:", shown_path(path));
+            let path = visible_line(&self.short(path));
+            let _ = writeln!(self.text, "  {path}:");
             for (index, line) in hunks.lines().enumerate() {
                 if index == MOST_LINES {
                     let _ = writeln!(
@@ -130,9 +152,11 @@ impl Lines<'_> {
                         "  and {} more lines",
                         hunks.lines().count() - index
                     );
+                    self.is_cut = true;
                     break;
                 }
-                let _ = writeln!(self.text, "{}", shorten(line, LONGEST_VALUE));
+                let line = self.short(line);
+                let _ = writeln!(self.text, "{line}");
             }
             return;
         }
@@ -140,29 +164,26 @@ impl Lines<'_> {
             if let Some(value) = value {
                 let shown = match self.mask.filter(|_| is_secret) {
                     Some(mask) => mask(path, &value.to_string()),
-                    None => shorten(&value.to_string(), LONGEST_VALUE),
+                    None => self.short(&value.to_string()),
                 };
-                let _ = writeln!(
-                    self.text,
-                    "{sign} {}: {}",
-                    shown_path(path),
-                    visible_line(&shown)
-                );
+                let path = visible_line(&self.short(path));
+                let _ = writeln!(self.text, "{sign} {path}: {}", visible_line(&shown));
             }
         }
     }
 }
 
-fn shown_path(path: &str) -> String {
-    visible_line(&shorten(path, LONGEST_VALUE))
-}
+/// What is known to hold no value of a Secret. All else may: the name of a field may be misspelt.
+const OPEN: [&str; 5] = ["apiVersion", "kind", "metadata", "type", "immutable"];
 
-/// Whether a path is one of the values of a Secret.
-fn is_data(path: &str) -> bool {
-    ["data", "stringData"].iter().any(|field| {
+/// Whether a path of a Secret may hold one of its values.
+fn is_hidden(path: &str) -> bool {
+    let is_open = OPEN.iter().any(|field| {
         let rest = path.strip_prefix(field);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-    })
+    });
+    // The whole manifest, as `kubectl apply` keeps it.
+    !is_open || path.contains(LAST_APPLIED)
 }
 
 /// The path of a field. One with a dot in its name is in brackets.
@@ -189,7 +210,7 @@ mod tests {
     use super::*;
 
     fn between(before: &Value, after: &Value) -> String {
-        fields(Some(before), Some(after), None)
+        fields(Some(before), Some(after), None).text
     }
 
     #[test]
@@ -231,7 +252,7 @@ mod tests {
         }
         let made =
             json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "n"}, "x": [{"y": true}]});
-        assert_eq!(fields(None, Some(&made), None), "+ x[0].y: true\n");
+        assert_eq!(fields(None, Some(&made), None).text, "+ x[0].y: true\n");
     }
 
     #[test]
@@ -242,18 +263,64 @@ mod tests {
             Some(&secret("hunter2")),
             Some(&secret("swordfish")),
             Some(&mask),
-        );
+        )
+        .text;
         let outside = text.lines().filter(|line| !line.contains("metadata"));
         for line in outside {
             assert!(line.contains(": #"), "{text}");
         }
-        assert!(!fields(None, Some(&json!({"data": {"a.b": "x\ny"}})), Some(&mask)).contains('x'));
+        for odd in [
+            json!({"data": {"a.b": "hunter\n2"}}),
+            json!({"stringdata": {"a": "hunter2"}}),
+            json!({"dta": "hunter2"}),
+            json!({"metadatas": {"a": ["hunter2"]}}),
+            json!({"metadata": {"annotations": {LAST_APPLIED: "{\"data\": \"hunter2\"}\n"}}}),
+        ] {
+            for (before, after) in [(None, Some(&odd)), (Some(&odd), None)] {
+                let shown = fields(before, after, Some(&mask)).text;
+                assert!(
+                    !shown.contains("hunter") && shown.contains(": #"),
+                    "{shown}"
+                );
+            }
+        }
         let many: Vec<u32> = (0..1000).collect();
-        let text = fields(None, Some(&json!({ "l": many })), None);
+        let Fields { text, is_cut } = fields(None, Some(&json!({ "l": many })), None);
+        assert!(is_cut);
         assert_eq!(text.lines().count(), MOST_FIELDS + 1);
         let long =
             json!({"a": "x".repeat(9_000), "b": "y\n".repeat(9_000), "c": "\u{1b}[31m\n\u{202e}"});
-        let text = fields(None, Some(&long), None);
+        let Fields { text, is_cut } = fields(None, Some(&long), None);
+        assert!(is_cut);
         assert!(text.len() < 2_000 && !text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn what_has_no_room_in_an_object_is_told() {
+        let lines = |count: usize| "line\n".repeat(count);
+        for (what, after, cut) in [
+            ("short", json!({"a": "b", "c": [1, 2]}), false),
+            (
+                "the longest value",
+                json!({"a": "x".repeat(LONGEST_VALUE - 2)}),
+                false,
+            ),
+            (
+                "a longer value",
+                json!({"a": "x".repeat(LONGEST_VALUE)}),
+                true,
+            ),
+            ("a text", json!({"a": lines(MOST_LINES - 1)}), false),
+            ("a longer text", json!({"a": lines(MOST_LINES + 1)}), true),
+            (
+                "a long line",
+                json!({"a": format!("{}\nb", "x".repeat(400))}),
+                true,
+            ),
+            ("all fields", json!({"a": vec![1; MOST_FIELDS]}), false),
+            ("more fields", json!({"a": vec![1; MOST_FIELDS + 1]}), true),
+        ] {
+            assert_eq!(fields(None, Some(&after), None).is_cut, cut, "{what}");
+        }
     }
 }

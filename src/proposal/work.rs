@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::about::{hooks, standstill};
 use super::comment::{Fate, ObjectPlan};
 use super::delta::Delta;
-use super::fields::fields;
+use super::fields::{Fields, fields};
 use super::moves::Moves;
 use super::reach::{PerReach, Reach, shares};
 use super::read::{Both, Read, SyncError, Work};
@@ -381,7 +381,7 @@ impl Work<'_> {
         let was = was.filter(|_| live.is_some());
         let fields = match index {
             Some(_) => fields(was, is, is_secret.then_some(&mask)),
-            None => String::new(),
+            None => Fields::default(),
         };
         let place = index.and_then(|index| head.provenance(index));
         let unserved = index.filter(|_| matches!(action, Action::Unserved(_)));
@@ -467,7 +467,7 @@ fn misplaced_object(head: &Desired, index: usize, why: &desired::Misplaced) -> O
         file: place.map(|place| place.file().to_owned()),
         action: Action::Refuse(chain(why)),
         remark: None,
-        fields: String::new(),
+        fields: Fields::default(),
         unserved: None,
     })
 }
@@ -485,7 +485,7 @@ fn forbidden(head: &Desired, delta: &Delta, error: &PreviewError) -> Option<Obje
         file: place.map(|place| place.file().to_owned()),
         action: Action::Refuse(refusal(status)),
         remark: None,
-        fields: String::new(),
+        fields: Fields::default(),
         unserved: None,
     })
 }

@@ -82,6 +82,8 @@ pub(super) struct Ahead {
     pub(super) read: Option<Box<Target>>,
     /// Whether other Syncs may have what the target asks for and the newest revision does not.
     pub(super) gives_up: bool,
+    /// Of a Sync that is being deleted: whether others have had time to say what they want.
+    pub(super) has_heard: bool,
     /// The newest revision, if it could not be read.
     pub(super) refused: Option<Box<Refused>>,
     /// The revision that ended a pin, until the Sync is seen without it.

@@ -1,25 +1,16 @@
 //! What most Syncs of a monorepo ask at most of its commits: whether a commit concerns what was rendered. The answer needs
 //! no look at single files where no folder differs that the render looked into.
 
-use std::{
-    fs,
-    path::Path,
-    sync::{Arc, LazyLock},
-};
+use std::{fs, path::Path, sync::Arc};
 
 use towline::{
     content::{BlobId, Listing, Name, PathEntry, ReadError, Tree, TreeId},
-    desired::{Desired, Inputs, Reading, Releases, Task, read},
-    intent::{HelmIntent, RenderIntent},
-    render::{Cache, wasm::Renderers},
+    desired::{Desired, Inputs, Reading, Task, read},
+    render::Cache,
     source::Folder,
 };
-use towline_testing::renderers;
 
 use super::folder::{tree, with};
-
-static RENDERERS: LazyLock<Renderers> =
-    LazyLock::new(|| Renderers::at(renderers::folder().to_path_buf()));
 
 const MAP: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: x}}";
 
@@ -71,26 +62,7 @@ impl Tree for Known {
 }
 
 fn task(folder: &Path, path: &str) -> Task {
-    Task {
-        chart: None,
-        bases: Default::default(),
-        tree: Arc::new(Known(tree(folder))),
-        intent: RenderIntent {
-            path: path.to_owned(),
-            helm: HelmIntent {
-                release_name: "web".to_owned(),
-                release_namespace: "prod".to_owned(),
-                ..HelmIntent::default()
-            },
-            ..RenderIntent::default()
-        },
-        inputs: Arc::default(),
-        renderers: RENDERERS.clone(),
-        tenant: Arc::default(),
-        releases: Releases::default(),
-        lookup: None,
-        kept_for: None,
-    }
+    super::folder::task(Arc::new(Known(tree(folder))), path, Inputs::default())
 }
 
 fn is_known(before: &Desired, task: &Task) -> bool {

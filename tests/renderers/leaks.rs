@@ -1,9 +1,6 @@
 //! Values of Secrets and of encrypted files, which no error of a renderer shows.
 
-use std::{
-    fs,
-    sync::{Arc, LazyLock},
-};
+use std::fs;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::json;
@@ -11,20 +8,16 @@ use towline::{
     api::Reason,
     chain,
     decrypt::Keys,
-    desired::{Desired, DesiredError, Inputs, Reading, Releases, Task, read},
-    intent::{HelmIntent, RenderIntent},
-    render::{Cache, wasm::Renderers},
+    desired::{Desired, DesiredError, Inputs, Reading, read},
+    render::Cache,
     text::Secrets,
 };
-use towline_testing::{in_repository, renderers};
+use towline_testing::in_repository;
 
-use super::folder::{tree, with};
+use super::folder::{task, tree, with};
 
 /// With what is written otherwise in YAML, JSON, Go and URLs.
 const MARKER: &str = "Zk7q\"marker'8Xw\\<&>";
-
-static RENDERERS: LazyLock<Renderers> =
-    LazyLock::new(|| Renderers::at(renderers::folder().to_path_buf()));
 
 const CHART: (&str, &str) = (
     "web/Chart.yaml",
@@ -33,26 +26,7 @@ const CHART: (&str, &str) = (
 
 fn make(path: &str, files: &[(&str, &str)], inputs: Inputs) -> Result<Box<Desired>, DesiredError> {
     let folder = with(files);
-    let task = Task {
-        chart: None,
-        bases: Default::default(),
-        tree: tree(folder.path()),
-        intent: RenderIntent {
-            path: path.to_owned(),
-            helm: HelmIntent {
-                release_name: "web".to_owned(),
-                release_namespace: "prod".to_owned(),
-                ..HelmIntent::default()
-            },
-            ..RenderIntent::default()
-        },
-        inputs: Arc::new(inputs),
-        renderers: RENDERERS.clone(),
-        tenant: Arc::default(),
-        releases: Releases::default(),
-        lookup: None,
-        kept_for: None,
-    };
+    let task = task(tree(folder.path()), path, inputs);
     match read(&task, None, &mut Cache::default())? {
         Reading::Changed(desired) => Ok(desired),
         Reading::Unchanged => panic!("nothing was there before"),

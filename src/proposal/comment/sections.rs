@@ -11,7 +11,7 @@ pub(super) struct Body {
     pub(super) text: String,
     /// How many objects are not in it.
     pub(super) unnamed: usize,
-    /// How many are in it without their fields.
+    /// How many are in it without all of their fields.
     pub(super) shortened: usize,
 }
 
@@ -26,6 +26,8 @@ struct Section {
 struct Part {
     reach: Reach,
     whole: String,
+    /// Whether not all fields of the object are in that.
+    is_cut: bool,
     /// What stands for it if it has too little room.
     short: Option<String>,
 }
@@ -50,10 +52,18 @@ pub(super) fn body(syncs: &[(String, Fate)], room: usize) -> Body {
             true => 0,
             false => section.heading.len(),
         };
-        let Part { whole, short, .. } = &section.parts[index];
+        let Part {
+            whole,
+            is_cut,
+            short,
+            ..
+        } = &section.parts[index];
         let fits = |text: &&String| used + heading + text.len() <= room;
         let shown = match (Some(whole).filter(fits), short.as_ref().filter(fits)) {
-            (Some(whole), _) => whole.clone(),
+            (Some(whole), _) => {
+                shortened += usize::from(*is_cut);
+                whole.clone()
+            }
             (None, Some(short)) => {
                 shortened += 1;
                 short.clone()
@@ -86,6 +96,7 @@ fn section(name: &str, fate: &Fate) -> Option<Section> {
     let told = |why: &String, reach| Part {
         reach,
         whole: format!("\n{}", fenced("text", &format!("{}\n", reason(why)))),
+        is_cut: false,
         short: None,
     };
     let (heading, parts) = match fate {
@@ -139,10 +150,10 @@ fn part(object: &ObjectPlan) -> Part {
         let why = fenced("text", &format!("{}\n", reason(object.action.why())));
         let _ = write!(inside, "\n{why}");
     }
-    let whole = match object.fields.is_empty() {
+    let whole = match object.fields.text.is_empty() {
         true => folded(&heading, &inside),
         false => {
-            let fields = fenced("diff", &object.fields);
+            let fields = fenced("diff", &object.fields.text);
             folded(&heading, &format!("{inside}\n{fields}"))
         }
     };
@@ -150,7 +161,8 @@ fn part(object: &ObjectPlan) -> Part {
     Part {
         reach: object.reach,
         whole,
-        short: (!object.fields.is_empty()).then(|| folded(&heading, &inside)),
+        is_cut: object.fields.is_cut,
+        short: (!object.fields.text.is_empty()).then(|| folded(&heading, &inside)),
     }
 }
 

@@ -6,7 +6,10 @@ fn object(name: &str, action: Action, fields: &str) -> ObjectPlan {
         file: Some("a.yaml".to_owned()),
         action,
         remark: None,
-        fields: fields.to_owned(),
+        fields: Fields {
+            text: fields.to_owned(),
+            is_cut: false,
+        },
         unserved: None,
         reach: Reach::Rest,
     }
@@ -248,6 +251,12 @@ fn what_reaches_farthest_is_named_first_and_a_flood_is_no_success() {
     );
     let Written { left, .. } = plan.comment(&HEADER, 60_000);
     assert_eq!((left, plan.course(left)), (0, Course::Live));
+    // Nor is what is in the comment in part: what grants most may stand last.
+    let objects = plan.syncs[0].1.objects();
+    objects[3].fields.is_cut = true;
+    let Written { left, .. } = plan.comment(&HEADER, 60_000);
+    assert_eq!((left, plan.course(left)), (1, Course::Partial));
+    plan.syncs[0].1.objects()[3].fields.is_cut = false;
     // What was not tried out is not there to be named.
     if let Fate::Changed { over, .. } = &mut plan.syncs[0].1 {
         *over = 7;

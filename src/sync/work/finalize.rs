@@ -74,7 +74,9 @@ impl Driver {
             self.hooks_of_deletion(intent, HookStage::BeforeDelete)
                 .await?;
         }
-        if matches!(on_deletion, OnDeletion::Delete { .. }) {
+        // Once: a later try comes after the first deletions.
+        let has_heard = std::mem::replace(&mut self.state.ahead.has_heard, true);
+        if matches!(on_deletion, OnDeletion::Delete { .. }) && !has_heard {
             self.hear_newcomers(intent).await;
         }
         let Parting { going, released } = self.last_parting(on_deletion);

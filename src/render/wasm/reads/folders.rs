@@ -99,6 +99,10 @@ impl Finder<'_> {
 
     /// A folder whose names matter, and whether each is a file or a folder.
     fn add_listed(&mut self, path: &str) -> Option<()> {
+        // What is in one of the folders by its path may be elsewhere.
+        if self.tree.entry(path).ok()?.real != path {
+            return None;
+        }
         for name in self.tree.names(path).ok()? {
             let inner = within(path, &name.name);
             if self.tree.entry(&inner).ok()?.real != inner {

@@ -2,42 +2,31 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use towline_testing::random::Random;
+
 use super::*;
 use crate::source::Folder;
 
-/// Numbers that look random and are the same in every run (splitmix64).
-struct Numbers(u64);
+/// A path of up to three names.
+fn path(numbers: &mut Random) -> String {
+    let names = (0..=numbers.below(3)).map(|_| *numbers.pick(&["a", "b", "c"]).unwrap());
+    names.collect::<Vec<_>>().join("/")
+}
 
-impl Numbers {
-    fn below(&mut self, most: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % (most as u64)).unwrap()
-    }
-
-    /// A path of up to three names.
-    fn path(&mut self) -> String {
-        let names = (0..=self.below(3)).map(|_| ["a", "b", "c"][self.below(3)]);
-        names.collect::<Vec<_>>().join("/")
-    }
-
-    /// Makes, changes or removes something.
-    fn change(&mut self, root: &Path) {
-        let path = root.join(self.path());
-        match self.below(8) {
-            0 => drop(fs::remove_file(&path)),
-            1 => drop(fs::remove_dir_all(&path)),
-            2 => {
-                let up = ["", "../", "../../"][self.below(3)];
-                drop(symlink(format!("{up}{}", self.path()), &path));
-            }
-            _ => {
-                let parent = path.parent().unwrap();
-                if fs::create_dir_all(parent).is_ok() {
-                    drop(fs::write(&path, self.below(3).to_string()));
-                }
+/// Makes, changes or removes something.
+fn change(numbers: &mut Random, root: &Path) {
+    let path = root.join(self::path(numbers));
+    match numbers.below(8) {
+        0 => drop(fs::remove_file(&path)),
+        1 => drop(fs::remove_dir_all(&path)),
+        2 => {
+            let up = numbers.pick(&["", "../", "../../"]).unwrap();
+            drop(symlink(format!("{up}{}", self::path(numbers)), &path));
+        }
+        _ => {
+            let parent = path.parent().unwrap();
+            if fs::create_dir_all(parent).is_ok() {
+                drop(fs::write(&path, numbers.below(3).to_string()));
             }
         }
     }
@@ -50,6 +39,7 @@ fn tree(files: &[&str]) -> (tempfile::TempDir, Folder) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         match file.split_once(" -> ") {
             Some((link, target)) => symlink(target, disk.path().join(link)).unwrap(),
+            None if file.ends_with('/') => fs::create_dir_all(path).unwrap(),
             None => fs::write(path, file).unwrap(),
         }
     }
@@ -137,6 +127,13 @@ fn a_render_stays_in_the_folders_of_what_it_looked_at() {
             None,
         ),
         (
+            "an empty folder behind a link",
+            &["base/l -> ../empty", "empty/"],
+            &["base/a.yaml"],
+            &["base/l"],
+            None,
+        ),
+        (
             "a link to nowhere",
             &["base/l -> ../later.yaml"],
             &["base/l"],
@@ -171,21 +168,21 @@ fn a_render_stays_in_the_folders_of_what_it_looked_at() {
 fn where_no_folder_differs_no_answer_does() {
     let (mut known, mut unknown) = (0, 0);
     for seed in 0..400 {
-        let mut numbers = Numbers(seed);
+        let mut numbers = Random::of(seed);
         let disk = tempfile::tempdir().unwrap();
         let open = || Folder::open(disk.path(), 1 << 20, 1_000).unwrap();
         for _ in 0..30 {
-            numbers.change(disk.path());
+            change(&mut numbers, disk.path());
         }
         let before = open();
         let mut reads = Reads::default();
-        let mut path = numbers.path();
+        let mut path = self::path(&mut numbers);
         for _ in 0..numbers.below(6) {
             match numbers.below(3) {
                 0 => drop(reads.record_names(&before, &path)),
                 _ => drop(reads.record(&before, &path)),
             }
-            path = numbers.path();
+            path = self::path(&mut numbers);
         }
         let Some(folders) = reads.folders(&before, &path) else {
             continue;
@@ -197,7 +194,7 @@ fn where_no_folder_differs_no_answer_does() {
         let first = identities(&before);
         assert!(first.iter().all(Option::is_some), "{seed}: {folders:?}");
         for _ in 0..20 {
-            numbers.change(disk.path());
+            change(&mut numbers, disk.path());
             let after = open();
             match identities(&after) == first {
                 true => {
